@@ -1,0 +1,17 @@
+"""What a layer should cost on paper beside what it does cost, during the real training.
+
+    LayerProfiler        the Lightning callback
+    Schedule             when in an epoch it looks
+    LayerSelectionError  a name that matches no layer
+
+The folders show the pipeline: ``selection`` finds the layers, ``measurement`` watches them,
+``theory`` computes them, ``attribution`` and ``comparison`` bring both together, ``report`` shows
+the result. ``mnist`` is the demo's model and data.
+"""
+
+from lightning_profile.callback import LayerProfiler
+from lightning_profile.schedule import Schedule
+from lightning_profile.selection import LayerSelectionError
+
+__all__ = ["LayerProfiler", "LayerSelectionError", "Schedule"]
+__version__ = "0.1.0"

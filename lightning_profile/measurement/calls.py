@@ -1,0 +1,127 @@
+"""Forward hooks that note each call of the selected layers and mark it in the trace.
+
+Only forward hooks, and only while a window is open. Backward hooks on modules would wrap tensors
+and break models that modify a layer's output in place; the backward is found in the trace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import record_function
+from torch.utils.hooks import RemovableHandle
+
+from lightning_profile.measurement.tensors import tensors_in
+from lightning_profile.records import Call, Layer
+
+CALL_MARK = "lightning_profile.call "  # followed by the call's position in `CallRecorder.calls`
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    layer: Layer
+    mark: record_function
+    position: int
+    input_shapes: tuple[tuple[int, ...], ...]
+    input_requires_grad: bool
+
+
+class CallRecorder:
+    """Notes the calls of layers from :meth:`attach` to :meth:`detach`.
+
+    Attributes:
+        calls: What was seen, in the order in which the calls began. An entry is ``None`` while
+            its call is under way, and stays so if the call ended with an exception.
+        step: The training batch under way; calls outside of one (``None``) are not noted.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.calls: list[Call | None] = []
+        self.step: int | None = None
+        self._layers = layers
+        self._open: list[_OpenCall] = []
+        self._calls_in_step: Counter[tuple[str, int]] = Counter()
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Add the hooks."""
+        for layer in self._layers:
+            self._handles.append(
+                layer.module.register_forward_pre_hook(_Enter(self, layer), with_kwargs=True)
+            )
+            # Always called, so that the mark is closed when the forward raises.
+            self._handles.append(
+                layer.module.register_forward_hook(_Leave(self, layer), always_call=True)
+            )
+
+    def detach(self) -> None:
+        """Remove the hooks; safe to call at any time and more than once."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        while self._open:
+            self._open.pop().mark.__exit__(None, None, None)
+
+    def enter(self, layer: Layer, inputs: object) -> None:
+        """A forward of ``layer`` begins."""
+        if self.step is None:
+            return
+        tensors = list(tensors_in(inputs))
+        mark = record_function(f"{CALL_MARK}{len(self.calls)}")
+        self._open.append(
+            _OpenCall(
+                layer=layer,
+                mark=mark,
+                position=len(self.calls),
+                input_shapes=tuple(tuple(tensor.shape) for tensor in tensors),
+                input_requires_grad=torch.is_grad_enabled()
+                and any(tensor.requires_grad for tensor in tensors),
+            )
+        )
+        self.calls.append(None)
+        mark.__enter__()
+
+    def leave(self, layer: Layer, output: object) -> None:
+        """A forward of ``layer`` ended, with an exception if ``output`` is ``None``."""
+        if self.step is None or not self._open or self._open[-1].layer is not layer:
+            return
+        opened = self._open.pop()
+        opened.mark.__exit__(None, None, None)
+        if output is None:
+            return
+        tensors = list(tensors_in(output))
+        key = (layer.qualified_name, self.step)
+        self.calls[opened.position] = Call(
+            layer=layer.qualified_name,
+            step=self.step,
+            index=self._calls_in_step[key],
+            input_shapes=opened.input_shapes,
+            output_shapes=tuple(tuple(tensor.shape) for tensor in tensors),
+            dtype=tensors[0].dtype if tensors else None,
+            input_requires_grad=opened.input_requires_grad,
+            output_requires_grad=any(tensor.requires_grad for tensor in tensors),
+        )
+        self._calls_in_step[key] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Enter:
+    recorder: CallRecorder
+    layer: Layer
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self.recorder.enter(self.layer, (args, kwargs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Leave:
+    recorder: CallRecorder
+    layer: Layer
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.recorder.leave(self.layer, output)

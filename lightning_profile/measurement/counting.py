@@ -1,0 +1,76 @@
+"""Counted FLOPs: formulas applied to the operators that ran, by their recorded shapes.
+
+torch.profiler's ``with_flops`` comes first. It has no formula for a convolution's backward, for
+convolutions other than ``aten::conv2d``, nor for string paddings, so the two general convolution
+operators have one here. ``torch.utils.flop_counter`` has formulas for them too, but up to torch
+2.15 its backward counts grad_weight of a grouped convolution ``groups`` times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+_ELEMENTWISE = frozenset({"aten::add", "aten::mul"})  # with_flops: one per element, not products
+
+Shape = Sequence[int]
+
+
+def counted_flop(
+    name: str, with_flops: int, shapes: Sequence[Shape], arguments: Sequence[Any]
+) -> tuple[int | None, int | None]:
+    """Products and element-wise operations of one operator.
+
+    Args:
+        name: The operator, such as ``aten::convolution_backward``.
+        with_flops: torch.profiler's own count, 0 where it has no formula.
+        shapes: Recorded shape of each argument, empty for those that are no tensors.
+        arguments: Recorded value of each argument, ``None`` for tensors.
+
+    Returns:
+        FLOPs of products and FLOPs of element-wise operations; ``None`` without a formula.
+    """
+    if name in _ELEMENTWISE:
+        return None, with_flops or None
+    if with_flops:
+        return with_flops, None
+    if name == "aten::convolution":
+        return _convolution(shapes, arguments), None
+    if name == "aten::convolution_backward":
+        return _convolution_backward(shapes, arguments), None
+    return None, None
+
+
+def _convolution(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    # (input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
+    if len(arguments) < 9 or not shapes[0] or not shapes[1]:
+        return None
+    source, weight = shapes[0], shapes[1]
+    stride, padding, dilation, transposed = arguments[3:7]
+    if transposed:
+        return _flop(pixels_of=source, weight=weight)
+    output = [
+        (size + 2 * pad - dil * (kernel - 1) - 1) // step + 1
+        for size, kernel, step, pad, dil in zip(
+            source[2:], weight[2:], stride, padding, dilation, strict=True
+        )
+    ]
+    return _flop(pixels_of=[source[0], weight[0], *output], weight=weight)
+
+
+def _convolution_backward(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    # (grad_output, input, weight, bias_sizes, stride, padding, dilation, transposed,
+    #  output_padding, groups, output_mask); the mask names the gradients that are computed.
+    if len(arguments) < 11 or not all(shapes[:3]) or arguments[10] is None:
+        return None
+    grad_output, source, weight = shapes[:3]
+    transposed, (wants_input, wants_weight, _) = arguments[7], arguments[10]
+    # Each gradient takes as many multiply-accumulates as the forward.
+    once = _flop(pixels_of=source if transposed else grad_output, weight=weight)
+    return once * (int(wants_input) + int(wants_weight))
+
+
+def _flop(*, pixels_of: Shape, weight: Shape) -> int:
+    """2 FLOPs for each weight at each position of the side that the kernel is placed on."""
+    return 2 * pixels_of[0] * math.prod(pixels_of[2:]) * math.prod(weight)

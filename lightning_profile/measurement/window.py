@@ -1,0 +1,98 @@
+"""One window: torch.profiler and the call hooks, from warm-up to the finished recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.profiler import ProfilerActivity, _KinetoProfile, record_function
+
+from lightning_profile.measurement.calls import CallRecorder
+from lightning_profile.measurement.trace import mark_step, read_ops
+from lightning_profile.records import Call, Layer, Op
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """Everything seen in a window.
+
+    Attributes:
+        steps: The training batches recorded, in order.
+        calls: Calls of the selected layers; ``None`` for one that did not return.
+        ops: Recorded operators, parents before children.
+    """
+
+    steps: tuple[int, ...]
+    calls: tuple[Call | None, ...]
+    ops: tuple[Op, ...]
+
+
+class Window:
+    """Records training steps: ``warm_up``, ``start``, then a step at a time, then ``finish``.
+
+    The low-level ``_KinetoProfile`` (documented with torch.profiler) is used rather than
+    ``profile``: it has no schedule of its own to keep in step with, and no reference cycles, so
+    a closed window is freed at once.
+    """
+
+    def __init__(self, layers: Sequence[Layer], device: torch.device) -> None:
+        self._has_device = device.type == "cuda"
+        self._profile = _KinetoProfile(
+            activities=[ProfilerActivity.CPU]
+            + ([ProfilerActivity.CUDA] if self._has_device else []),
+            record_shapes=True,
+            with_flops=True,
+            profile_memory=True,
+        )
+        self._calls = CallRecorder(layers)
+        self._mark: record_function | None = None
+        self._steps: list[int] = []
+        self._is_warm = False
+        self._is_recording = False
+
+    def warm_up(self) -> None:
+        """Switch the profiler on without keeping what it sees."""
+        self._profile.prepare_trace()
+        self._is_warm = True
+
+    def start(self) -> None:
+        """Keep what is seen from now on."""
+        self._profile.start_trace()
+        self._is_recording = True
+        self._calls.attach()
+
+    def begin_step(self, step: int) -> None:
+        """Training batch ``step`` begins."""
+        self._steps.append(step)
+        self._calls.step = step
+        self._mark = mark_step(step)
+        self._mark.__enter__()
+
+    def end_step(self) -> None:
+        """The batch has ended, its backward pass and optimizer step included."""
+        self._calls.step = None
+        if self._mark is not None:
+            self._mark.__exit__(None, None, None)
+            self._mark = None
+
+    def close(self) -> None:
+        """Remove the hooks and stop the profiler; safe at any time and more than once."""
+        self._calls.detach()
+        self.end_step()
+        if self._is_warm:
+            self._is_warm = False
+            if not self._is_recording:  # a prepared profiler can only be stopped once started
+                self._profile.start_trace()
+            self._is_recording = False
+            self._profile.stop_trace()
+
+    def finish(self) -> Recording:
+        """Close the window and read what was recorded."""
+        self.close()
+        results = self._profile.profiler.kineto_results
+        return Recording(
+            steps=tuple(self._steps),
+            calls=tuple(self._calls.calls),
+            ops=tuple(read_ops(results, has_device=self._has_device)),
+        )

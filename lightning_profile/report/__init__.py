@@ -1,0 +1,6 @@
+"""Where results go: one file per place. Every place uses the words of :mod:`.columns`."""
+
+from lightning_profile.report.run_folder import new_version
+from lightning_profile.report.run_report import RunReport
+
+__all__ = ["RunReport", "new_version"]

@@ -1,0 +1,52 @@
+"""The derivation of a layer's cost as it would be written on paper, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_profile.records import Derivation, Equation, Phase
+from lightning_profile.report.units import format_exact
+
+_TITLES = {
+    Phase.FORWARD: "Forward",
+    Phase.GRAD_INPUT: "Backward, gradient of the input (grad_input)",
+    Phase.GRAD_WEIGHT: "Backward, gradient of the weights (grad_weight)",
+}
+
+
+def format_derivation(derivation: Derivation) -> str:
+    """Every formula in symbols, with the numbers put in, and its value."""
+    call = derivation.call
+    shapes = " → ".join(
+        ", ".join(_shape(shape) for shape in shapes)
+        for shapes in (call.input_shapes, call.output_shapes)
+    )
+    parts = [
+        f"### {derivation.layer.display_name} (`{derivation.layer.qualified_name}`)",
+        f"`{derivation.layer.module!r}`",
+        f"{shapes}, {str(call.dtype).removeprefix('torch.')}. "
+        "A multiply-accumulate is 2 FLOPs; compulsory traffic moves each operand once.",
+    ]
+    if derivation.costs is None:
+        parts.append(f"There is no theory for {derivation.layer.type_name} yet: unknown.")
+    for phase, cost in (derivation.costs or {}).items():
+        parts += [f"#### {_TITLES[phase]}", _block(cost.derivation)]
+    if derivation.footprint:
+        parts += ["#### Kept in memory", _block(derivation.footprint)]
+    return "\n\n".join(parts)
+
+
+def _block(equations: Sequence[Equation]) -> str:
+    lines = ["```"]
+    for equation in equations:
+        lines += [
+            f"{equation.quantity.replace('_', ' ')}",
+            f"    = {equation.symbols}",
+            f"    = {equation.numbers}",
+            f"    = {format_exact(equation.value, equation.unit)}",
+        ]
+    return "\n".join([*lines, "```"])
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"

@@ -1,0 +1,133 @@
+"""``layer_profile.json``: every step measured, the layers' geometry, versions and the device."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightning_profile.records import (
+    Call,
+    Derivation,
+    FootprintComparison,
+    Layer,
+    Measurement,
+    WindowResult,
+)
+from lightning_profile.report.columns import row
+from lightning_profile.schedule import Schedule
+
+_PACKAGES = ("lightning-profile", "torch", "pytorch-lightning", "lightning", "torchvision")
+_FORMAT = 1
+
+
+class JsonFile:
+    """One JSON document that is whole at every moment: each write replaces it atomically."""
+
+    def __init__(self, path: Path, layers: Sequence[Layer], schedule: Schedule) -> None:
+        self._path = path
+        self._head = {
+            "format": _FORMAT,
+            "versions": _versions(),
+            "schedule": asdict(schedule),
+            "layers": [_layer(layer) for layer in layers],
+        }
+        self._windows: list[str] | None = None  # each serialised once
+
+    def write(self, result: WindowResult) -> None:
+        """Add ``result`` to the document.
+
+        Raises:
+            OSError: If the file can't be written.
+            ValueError: If there is a file of that name that is no JSON.
+        """
+        if self._windows is None:
+            self._windows = _earlier_windows(self._path)
+        self._windows.append(json.dumps(_window(result)))
+        head = json.dumps(
+            self._head
+            | {
+                "device": asdict(result.device),
+                "derivations": [_derivation(derivation) for derivation in result.derivations],
+            },
+            indent=1,
+        )
+        body = ",\n".join(self._windows)
+        text = f'{head.rstrip().removesuffix("}").rstrip()},\n "windows": [\n{body}\n ]\n}}\n'
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._path.with_suffix(".json.part")
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, self._path)
+
+
+def _earlier_windows(path: Path) -> list[str]:
+    """Windows of a run that is resumed in the same folder."""
+    if not path.exists():
+        return []
+    return [json.dumps(window) for window in json.loads(path.read_text("utf-8"))["windows"]]
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "layer": layer.display_name,
+        "qualified_name": layer.qualified_name,
+        "layer_type": layer.type_name,
+        "geometry": repr(layer.module),
+    }
+
+
+def _window(result: WindowResult) -> dict[str, Any]:
+    return {
+        "epoch": result.epoch,
+        "global_step": result.global_step,
+        "batch_size": result.batch_size,
+        "dataset": result.dataset,
+        "compared_steps": list(result.steps),
+        "rows": [row(result, comparison) for comparison in result.comparisons],
+        "steps": [
+            _measurement(measurement, result.batch_sizes[measurement.step])
+            for measurement in result.measurements
+        ],
+        "calls": [_call(call) for call in result.calls],
+        "footprints": [_footprint(footprint) for footprint in result.footprints],
+    }
+
+
+def _measurement(measurement: Measurement, batch_size: int | None) -> dict[str, Any]:
+    phase = measurement.phase.value if measurement.phase is not None else None
+    return asdict(measurement) | {"phase": phase, "batch_size": batch_size}
+
+
+def _call(call: Call) -> dict[str, Any]:
+    return asdict(call) | {"dtype": str(call.dtype).removeprefix("torch.") if call.dtype else None}
+
+
+def _footprint(footprint: FootprintComparison) -> dict[str, Any]:
+    return {
+        "layer": footprint.layer.display_name,
+        "theoretical": asdict(footprint.theoretical),
+        "measured": asdict(footprint.measured),
+    }
+
+
+def _derivation(derivation: Derivation) -> dict[str, Any]:
+    costs = derivation.costs or {}
+    return {
+        "layer": derivation.layer.display_name,
+        "costs": {phase.value: asdict(cost) for phase, cost in costs.items()},
+        "footprint": [asdict(equation) for equation in derivation.footprint],
+    }

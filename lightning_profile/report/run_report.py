@@ -1,0 +1,103 @@
+"""All the places that a run's results go to, and what the console says of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+from torch.utils.tensorboard import SummaryWriter
+
+from lightning_profile.faults import describe_fault
+from lightning_profile.records import Layer, WindowResult
+from lightning_profile.report.console import format_tables
+from lightning_profile.report.csv_file import CsvFile
+from lightning_profile.report.json_file import JsonFile
+from lightning_profile.report.scalars import scalars
+from lightning_profile.report.tensorboard import TensorBoardReport
+from lightning_profile.schedule import Schedule
+
+CSV_NAME = "layer_profile.csv"
+JSON_NAME = "layer_profile.json"
+
+_Write = Callable[[WindowResult], None]
+
+
+class RunReport:
+    """Writes each window's result to every place; one that fails doesn't stop the others.
+
+    Args:
+        layers: The selected layers.
+        schedule: The schedule as it was asked for.
+    """
+
+    def __init__(self, layers: Sequence[Layer], schedule: Schedule) -> None:
+        self._layers = layers
+        self._schedule = schedule
+        self._console = Console()
+        self._places: dict[str, _Write] = {}
+        self._complained: set[str] = set()
+        self._last: WindowResult | None = None
+        self._tensorboard_folder: str | None = None
+
+    def open(self, loggers: Sequence[Logger], folder: Path | None) -> None:
+        """Connect the places.
+
+        Args:
+            loggers: The training's loggers; those of TensorBoard also get text and charts.
+            folder: Where the files go; ``None`` for no files.
+        """
+        for layer in self._layers:
+            self._console.print(
+                f"Profiling {layer.display_name}: {layer.qualified_name} = {layer.module!r}",
+                highlight=False,
+                markup=False,
+            )
+        self._places = {}
+        if folder is not None:
+            self._places[CSV_NAME] = CsvFile(folder / CSV_NAME).write
+            self._places[JSON_NAME] = JsonFile(
+                folder / JSON_NAME, self._layers, self._schedule
+            ).write
+        for logger in loggers:
+            name = type(logger).__name__
+            self._places[name] = _to_logger(logger)
+            writer = getattr(logger, "experiment", None)
+            if isinstance(writer, SummaryWriter):
+                self._tensorboard_folder = logger.save_dir
+                self._places[f"{name}'s text"] = TensorBoardReport(writer, self._layers).write
+
+    def write(self, result: WindowResult) -> None:
+        """Write ``result`` everywhere, now. A place that fails is tried again next time."""
+        self._last = result
+        for name, write in self._places.items():
+            try:
+                write(result)
+            except Exception as fault:
+                if name not in self._complained:
+                    self._complained.add(name)
+                    warnings.warn(
+                        f"the layer profile of epoch {result.epoch} could not be written to "
+                        f"{name}, the training goes on: {describe_fault(fault)}",
+                        stacklevel=2,
+                    )
+
+    def print_summary(self) -> None:
+        """Print the table of the last window and how to open TensorBoard; once."""
+        result, self._last = self._last, None
+        if result is None:
+            return
+        for table in format_tables(result):
+            self._console.print(table)
+        if self._tensorboard_folder is not None:
+            self._console.print(f"See every epoch: tensorboard --logdir {self._tensorboard_folder}")
+
+
+def _to_logger(logger: Logger) -> _Write:
+    def write(result: WindowResult) -> None:
+        logger.log_metrics(scalars(result), step=result.global_step)
+        logger.save()
+
+    return write

@@ -1,0 +1,70 @@
+"""Results as plain scalars, for whatever logger the training has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from lightning_profile.records import Layer, Phase, WindowResult
+from lightning_profile.report.columns import quantities
+
+PHASES = (Phase.FORWARD, Phase.BACKWARD)
+MEMORY = "memory"  # the group of a layer's footprint, beside its phases
+
+
+def scalars(result: WindowResult) -> dict[str, float]:
+    """Tag to value, such as ``Conv2d-2/forward/counted_flop``; the unknown is left out."""
+    values: dict[str, float | None] = {}
+    for comparison in result.comparisons:
+        prefix = f"{comparison.layer.display_name}/{comparison.phase.value}"
+        for name, value in quantities(comparison).items():
+            values[f"{prefix}/{name}"] = value
+    for footprint in result.footprints:
+        prefix = f"{footprint.layer.display_name}/{MEMORY}"
+        for name, value in asdict(footprint.theoretical).items():
+            values[f"{prefix}/theoretical_{name}"] = value
+        for name, value in asdict(footprint.measured).items():
+            values[f"{prefix}/{name}"] = value
+    return {tag: value for tag, value in values.items() if value is not None}
+
+
+def chart_layout(layers: Sequence[Layer]) -> dict[str, dict[str, tuple[str, Sequence[str]]]]:
+    """Layout for ``add_custom_scalars``: theory and measurement as lines of one chart.
+
+    Returns:
+        Layer to chart title to ``("Multiline", tags)``; the tags are regular expressions.
+    """
+    return {layer.display_name: _charts(layer.display_name) for layer in layers}
+
+
+def _charts(layer: str) -> dict[str, tuple[str, Sequence[str]]]:
+    charts = {}
+    for phase in PHASES:
+        prefix = f"{layer}/{phase.value}"
+        charts |= {
+            f"{phase.value}: FLOPs per step": _lines(prefix, "theoretical_flop", "counted_flop"),
+            f"{phase.value}: bytes allocated per step": _lines(
+                prefix, "theoretical_allocated_bytes", "allocated_bytes", "peak_allocated_bytes"
+            ),
+            f"{phase.value}: time per step in ns": _lines(prefix, "cpu_time_ns", "device_time_ns"),
+        }
+    charts["both: FLOP/s achieved"] = _lines(layer, "forward/flop_per_s", "backward/flop_per_s")
+    charts["both: measured or counted over theoretical"] = _lines(
+        layer,
+        *(f"{phase.value}/{ratio}" for phase in PHASES for ratio in ("flop_ratio", "allocated_ratio")),
+    )
+    charts["both: bytes kept in memory"] = _lines(
+        f"{layer}/{MEMORY}",
+        "theoretical_parameter_bytes",
+        "parameter_bytes",
+        "theoretical_gradient_bytes",
+        "gradient_bytes",
+        "theoretical_optimizer_state_bytes",
+        "optimizer_state_bytes",
+    )
+    return charts
+
+
+def _lines(prefix: str, *names: str) -> tuple[str, Sequence[str]]:
+    # TensorBoard matches from the start only, so the end is marked too.
+    return "Multiline", [f"{prefix}/{name}$" for name in names]

@@ -1,0 +1,36 @@
+"""What only TensorBoard can show: charts with several lines, and the derivation as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lightning_profile.records import Layer, WindowResult
+from lightning_profile.report.derivation import format_derivation
+from lightning_profile.report.scalars import chart_layout
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoardReport:
+    """Writes the chart layout once, and a derivation whenever it differs from the last one."""
+
+    def __init__(self, writer: SummaryWriter, layers: Sequence[Layer]) -> None:
+        self._writer = writer
+        self._layers = layers
+        self._has_layout = False
+        self._derivations: dict[str, str] = {}
+
+    def write(self, result: WindowResult) -> None:
+        """Add what is new in ``result`` and flush, so that it can be seen at once."""
+        if not self._has_layout:
+            self._writer.add_custom_scalars(chart_layout(self._layers))
+            self._has_layout = True
+        for derivation in result.derivations:
+            name = derivation.layer.display_name
+            text = format_derivation(derivation)
+            if self._derivations.get(name) != text:
+                self._writer.add_text(f"{name}/derivation", text, result.global_step)
+                self._derivations[name] = text
+        self._writer.flush()

@@ -1,0 +1,53 @@
+"""When in an epoch the profiling window is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """One window per epoch: ``wait`` steps untouched, then ``warmup``, then ``active`` steps.
+
+    Attributes:
+        wait: Steps before the window; the first ones of a training are never typical.
+        warmup: Steps with the profiler on whose records are dropped.
+        active: Steps that are recorded and reported.
+
+    Raises:
+        ValueError: If a value is not a whole number, is negative, or nothing would be active.
+    """
+
+    wait: int = 10
+    warmup: int = 1
+    active: int = 3
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 1 if field.name == "active" else 0
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(
+                    f"schedule.{field.name} must be a whole number of steps, at least {least}, "
+                    f"not {value!r}"
+                )
+
+    @property
+    def steps(self) -> int:
+        """Steps from the start of the epoch to the end of the window."""
+        return self.wait + self.warmup + self.active
+
+    def shrink_to(self, epoch_steps: int) -> Schedule:
+        """The same schedule cut to an epoch of ``epoch_steps`` steps (at least 1).
+
+        The waiting is given up first, then active steps down to one, then the warm-up.
+        """
+        excess = max(0, self.steps - epoch_steps)
+        wait = max(0, self.wait - excess)
+        excess -= self.wait - wait
+        active = max(1, self.active - excess)
+        excess -= self.active - active
+        return Schedule(wait=wait, warmup=max(0, self.warmup - excess), active=active)
+
+    def __str__(self) -> str:
+        return f"wait {self.wait}, warmup {self.warmup}, active {self.active}"
