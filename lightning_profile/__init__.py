@@ -12,6 +12,6 @@ the result. ``mnist`` is the demo's model and data.
 from lightning_profile.callback import LayerProfiler
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import LayerSelectionError
+from lightning_profile.version import __version__
 
-__all__ = ["LayerProfiler", "LayerSelectionError", "Schedule"]
-__version__ = "0.1.0"
+__all__ = ["LayerProfiler", "LayerSelectionError", "Schedule", "__version__"]

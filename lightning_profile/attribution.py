@@ -131,9 +131,7 @@ def _follow_blocks(ops: Sequence[Op], spans: Sequence[_Span], memory_device: str
             span.live_bytes -= size
 
 
-def _in_time_order(
-    ops: Sequence[Op], spans: Sequence[_Span]
-) -> Iterator[tuple[Allocation, _Span]]:
+def _in_time_order(ops: Sequence[Op], spans: Sequence[_Span]) -> Iterator[tuple[Allocation, _Span]]:
     events = [
         (allocation, span)
         for op, span in zip(ops, spans, strict=True)

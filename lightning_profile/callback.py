@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_profile.faults import describe_fault
-from lightning_profile.measurement import Window, batch_size
+from lightning_profile.measurement import Window, batch_size, is_profiler_running
 from lightning_profile.pipeline import analyse
 from lightning_profile.records import Layer
 from lightning_profile.report import RunReport, new_version
@@ -94,10 +94,6 @@ class LayerProfiler(Callback):
         if self._window is not None:
             self._guard(lambda: self._finish_window(trainer, pl_module))
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the table of the last window."""
-        self._guard(self._print_summary)
-
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
@@ -107,8 +103,9 @@ class LayerProfiler(Callback):
             self._guard(self._print_summary)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, and print the table of the last window."""
         self._guard(self._close_window)
+        self._guard(self._print_summary)
 
     def _open_report(self, trainer: Trainer) -> None:
         log_dir = trainer.log_dir  # on every rank: it is broadcast
@@ -131,7 +128,7 @@ class LayerProfiler(Callback):
 
     def _begin_step(self, device: torch.device, batch: Any, batch_idx: int) -> None:
         if self._window is None:
-            if torch.autograd._profiler_enabled():
+            if is_profiler_running():
                 self._wake_at = _NEVER
                 warnings.warn(
                     "another profiler is recording, so this epoch has no layer profile",

@@ -98,9 +98,7 @@ def _cost(phase: Phase, costs: Sequence[PhaseCosts | None]) -> Cost | None:
     """Theory of one step: the sum over its calls and the products of the phase."""
     if not costs:
         return None
-    products = (
-        (Phase.FORWARD,) if phase is Phase.FORWARD else (Phase.GRAD_INPUT, Phase.GRAD_WEIGHT)
-    )
+    products = (Phase.FORWARD,) if phase is Phase.FORWARD else (Phase.GRAD_INPUT, Phase.GRAD_WEIGHT)
     parts = []
     for of_call in costs:
         if of_call is None:

@@ -139,7 +139,9 @@ class Op:
         start_ns: When it began.
         end_ns: When it returned to the host.
         sequence_number: Number shared by a forward operator and its autograd node, or ``None``.
-        forward_thread: For an autograd node, the thread of the forward it belongs to.
+        forward_thread: For an autograd node and the engine's call of it, the thread of the
+            forward it belongs to; ``None`` for all else.
+        is_autograd_node: Whether this is the backward of a numbered forward operator.
         counted_flop: Products by formula over the recorded shapes; ``None`` without a formula.
         counted_elementwise_flop: Element-wise adds and multiplies, likewise.
         kernels: Kernels, copies and memsets that it launched itself (not its children).
@@ -156,16 +158,12 @@ class Op:
     end_ns: int
     sequence_number: int | None
     forward_thread: int | None
+    is_autograd_node: bool
     counted_flop: int | None
     counted_elementwise_flop: int | None
     kernels: int
     device_time_ns: int | None
     allocations: tuple[Allocation, ...]
-
-    @property
-    def is_autograd_node(self) -> bool:
-        """Whether this is the backward of a numbered forward operator."""
-        return self.forward_thread is not None and self.sequence_number is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

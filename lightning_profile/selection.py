@@ -60,7 +60,8 @@ def select_layers(model: nn.Module, patterns: Sequence[str]) -> list[Layer]:
         ]
         if not matches:
             raise LayerSelectionError(
-                f"no layer is called {pattern!r}{_nearest(pattern, layers)}; {_what_there_is(layers)}"
+                f"no layer is called {pattern!r}{_nearest(pattern, layers)}; "
+                f"{_what_there_is(layers)}"
             )
         selected.update(matches)
     return [layer for layer in layers if layer.qualified_name in selected]

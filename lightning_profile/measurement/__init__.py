@@ -2,6 +2,6 @@
 
 from lightning_profile.measurement.footprint import measure_footprint
 from lightning_profile.measurement.tensors import batch_size
-from lightning_profile.measurement.window import Recording, Window
+from lightning_profile.measurement.window import Recording, Window, is_profiler_running
 
-__all__ = ["Recording", "Window", "batch_size", "measure_footprint"]
+__all__ = ["Recording", "Window", "batch_size", "is_profiler_running", "measure_footprint"]

@@ -84,7 +84,7 @@ class CallRecorder:
             )
         )
         self.calls.append(None)
-        mark.__enter__()
+        mark.__enter__()  # type: ignore[no-untyped-call]
 
     def leave(self, layer: Layer, output: object) -> None:
         """A forward of ``layer`` ended, with an exception if ``output`` is ``None``."""

@@ -43,7 +43,8 @@ def counted_flop(
 
 
 def _convolution(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
-    # (input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
+    # Arguments: input, weight, bias, stride, padding, dilation, transposed, output_padding and
+    # groups, in this order.
     if len(arguments) < 9 or not shapes[0] or not shapes[1]:
         return None
     source, weight = shapes[0], shapes[1]
@@ -60,8 +61,8 @@ def _convolution(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | Non
 
 
 def _convolution_backward(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
-    # (grad_output, input, weight, bias_sizes, stride, padding, dilation, transposed,
-    #  output_padding, groups, output_mask); the mask names the gradients that are computed.
+    # Arguments: grad_output, input, weight, bias_sizes, stride, padding, dilation, transposed,
+    # output_padding, groups, output_mask; the mask names the gradients that are computed.
     if len(arguments) < 11 or not all(shapes[:3]) or arguments[10] is None:
         return None
     grad_output, source, weight = shapes[:3]

@@ -90,9 +90,7 @@ class _Reader:
         sequence_number = event.extra_fields.sequence_number
         counted: tuple[int | None, int | None] = (None, None)
         if not is_counted:  # an operator inside a counted one is part of its formula
-            counted = counted_flop(
-                event.name, flat.flops(), flat.shapes(), flat.concrete_inputs()
-            )
+            counted = counted_flop(event.name, flat.flops(), flat.shapes(), flat.concrete_inputs())
         kernels = list(_kernels(event)) if self._has_device else []
         is_call = event.name.startswith(CALL_MARK)
         return Op(
@@ -104,11 +102,8 @@ class _Reader:
             start_ns=event.start_time_ns,
             end_ns=event.end_time_ns,
             sequence_number=sequence_number if sequence_number >= 0 else None,
-            forward_thread=(
-                flat.fwd_thread_id()
-                if event.extra_fields.scope.name == "BACKWARD_FUNCTION"
-                else None
-            ),
+            forward_thread=flat.fwd_thread_id() or None,
+            is_autograd_node=event.extra_fields.scope.name == "BACKWARD_FUNCTION",
             counted_flop=counted[0],
             counted_elementwise_flop=counted[1],
             kernels=len(kernels),
@@ -157,6 +152,7 @@ def _loose_allocation(event: Any, step: int) -> Op:
         end_ns=event.start_time_ns,
         sequence_number=None,
         forward_thread=None,
+        is_autograd_node=False,
         counted_flop=None,
         counted_elementwise_flop=None,
         kernels=0,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.profiler import ProfilerActivity, _KinetoProfile, record_function
+from torch.profiler import ProfilerActivity, record_function
+from torch.profiler.profiler import _KinetoProfile
 
 from lightning_profile.measurement.calls import CallRecorder
 from lightning_profile.measurement.trace import mark_step, read_ops
@@ -26,6 +27,11 @@ class Recording:
     steps: tuple[int, ...]
     calls: tuple[Call | None, ...]
     ops: tuple[Op, ...]
+
+
+def is_profiler_running() -> bool:
+    """Whether another torch profiler records on this thread; two at once may crash."""
+    return bool(torch._C._autograd._profiler_enabled())
 
 
 class Window:
@@ -67,7 +73,7 @@ class Window:
         self._steps.append(step)
         self._calls.step = step
         self._mark = mark_step(step)
-        self._mark.__enter__()
+        self._mark.__enter__()  # type: ignore[no-untyped-call]
 
     def end_step(self) -> None:
         """The batch has ended, its backward pass and optimizer step included."""
@@ -90,6 +96,8 @@ class Window:
     def finish(self) -> Recording:
         """Close the window and read what was recorded."""
         self.close()
+        if self._profile.profiler is None:
+            raise RuntimeError("a window that was never warmed up has nothing to read")
         results = self._profile.profiler.kineto_results
         return Recording(
             steps=tuple(self._steps),

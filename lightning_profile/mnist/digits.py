@@ -18,6 +18,7 @@ from lightning_profile.mnist.images import ImageTensors
 NAME = "digits"
 
 _SIZE = 28
+_BLOCK = 8192  # images varied at a time, for the sake of memory
 _SPLITS = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}
 _MAX_TURN_RAD = math.radians(8)
 _MAX_SHIFT = 0.08  # of half the image
@@ -34,8 +35,7 @@ def draw_digits(split: str, samples: int) -> ImageTensors:
     generator = torch.Generator().manual_seed(list(_SPLITS).index(split))
     sources, labels = _sources(split)
     drawn = torch.randint(len(sources), (samples,), generator=generator)
-    # In blocks, for the sake of memory.
-    images = [_vary(sources[block], generator) for block in drawn.split(8192)]
+    images = [_vary(sources[block], generator) for block in torch.split(drawn, _BLOCK)]
     return ImageTensors(torch.cat(images), labels[drawn], NAME)
 
 

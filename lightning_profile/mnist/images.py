@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,6 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
         return ImageTensors(self.images[start:stop], self.labels[start:stop], self.name)
 
 
-def as_fetched(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def as_fetched(batch: Any) -> Any:
     """The batch as ``__getitems__`` made it."""
     return batch

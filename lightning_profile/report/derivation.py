@@ -12,6 +12,9 @@ _TITLES = {
     Phase.GRAD_INPUT: "Backward, gradient of the input (grad_input)",
     Phase.GRAD_WEIGHT: "Backward, gradient of the weights (grad_weight)",
 }
+_CONVENTIONS = (
+    "A multiply-accumulate is 2 FLOPs; compulsory traffic moves each operand of a product once."
+)
 
 
 def format_derivation(derivation: Derivation) -> str:
@@ -24,8 +27,7 @@ def format_derivation(derivation: Derivation) -> str:
     parts = [
         f"### {derivation.layer.display_name} (`{derivation.layer.qualified_name}`)",
         f"`{derivation.layer.module!r}`",
-        f"{shapes}, {str(call.dtype).removeprefix('torch.')}. "
-        "A multiply-accumulate is 2 FLOPs; compulsory traffic moves each operand once.",
+        f"{shapes}, {str(call.dtype).removeprefix('torch.')}. {_CONVENTIONS}",
     ]
     if derivation.costs is None:
         parts.append(f"There is no theory for {derivation.layer.type_name} yet: unknown.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -20,8 +19,9 @@ from lightning_profile.records import (
 )
 from lightning_profile.report.columns import row
 from lightning_profile.schedule import Schedule
+from lightning_profile.version import __version__
 
-_PACKAGES = ("lightning-profile", "torch", "pytorch-lightning", "lightning", "torchvision")
+_PACKAGES = ("torch", "pytorch-lightning", "lightning", "torchvision")
 _FORMAT = 1
 
 
@@ -61,7 +61,7 @@ class JsonFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self._path.with_suffix(".json.part")
         unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, self._path)
+        unfinished.replace(self._path)
 
 
 def _earlier_windows(path: Path) -> list[str]:
@@ -72,7 +72,7 @@ def _earlier_windows(path: Path) -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {}
+    versions = {"lightning-profile": __version__}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

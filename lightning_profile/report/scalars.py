@@ -38,7 +38,7 @@ def chart_layout(layers: Sequence[Layer]) -> dict[str, dict[str, tuple[str, Sequ
 
 
 def _charts(layer: str) -> dict[str, tuple[str, Sequence[str]]]:
-    charts = {}
+    charts: dict[str, tuple[str, Sequence[str]]] = {}
     for phase in PHASES:
         prefix = f"{layer}/{phase.value}"
         charts |= {
@@ -51,7 +51,11 @@ def _charts(layer: str) -> dict[str, tuple[str, Sequence[str]]]:
     charts["both: FLOP/s achieved"] = _lines(layer, "forward/flop_per_s", "backward/flop_per_s")
     charts["both: measured or counted over theoretical"] = _lines(
         layer,
-        *(f"{phase.value}/{ratio}" for phase in PHASES for ratio in ("flop_ratio", "allocated_ratio")),
+        *(
+            f"{phase.value}/{ratio}"
+            for phase in PHASES
+            for ratio in ("flop_ratio", "allocated_ratio")
+        ),
     )
     charts["both: bytes kept in memory"] = _lines(
         f"{layer}/{MEMORY}",

@@ -31,7 +31,7 @@ _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 class _Geometry:
     """Element counts of every operand, each an expression over the layer's geometry."""
 
-    output_sizes: tuple[Expression, ...]
+    output_sizes: dict[str, Expression]  # per axis
     multiply_accumulates: Expression
     input: Expression
     padded_input: Expression  # ZERO unless the padding is materialised as a tensor
@@ -84,7 +84,7 @@ def _convolution_footprint(module: _Convolution, call: Call) -> tuple[Equation, 
 
 def _forward(geometry: _Geometry) -> Cost:
     g = geometry
-    sizes = tuple(size.equation("output size", "") for size in g.output_sizes)
+    sizes = tuple(size.equation(f"{axis}_out", "") for axis, size in g.output_sizes.items())
     return _cost(
         flop=2 * g.multiply_accumulates,
         elementwise=("bias additions", g.output if g.bias.value else ZERO),
@@ -171,18 +171,16 @@ def _geometry(module: _Convolution, call: Call) -> _Geometry:
     sizes = [symbol(axis, size) for axis, size in zip(axes, spatial, strict=True)]
     padding = _total_padding(module)
 
-    output_sizes = tuple(
-        _output_size(size, symbol(f"P_{axis}", pad), symbol(f"d_{axis}", dilation), k, stride)
-        for axis, size, pad, dilation, k, stride in zip(
+    output_sizes = {
+        axis: _output_size(
+            size, symbol(f"P_{axis}", pad), symbol(f"d_{axis}", dilation), kernel_size, stride
+        )
+        for axis, size, pad, dilation, kernel_size, stride in zip(
             axes, sizes, padding, module.dilation, kernel, module.stride, strict=True
         )
-    )
+    }
     output = product(
-        [
-            n,
-            c_out,
-            *(size.named(f"{axis}_out") for axis, size in zip(axes, output_sizes, strict=True)),
-        ]
+        [n, c_out, *(size.named(f"{axis}_out") for axis, size in output_sizes.items())]
     )
     group_inputs = c_in if module.groups == 1 else c_in // symbol("groups", module.groups)
     taps = product([group_inputs, *kernel])

@@ -37,14 +37,17 @@ class Expression:
         return _combine(self, "−", other, operator.sub, _SUM)
 
     def __floordiv__(self, other: Expression | int) -> Expression:
-        """Exact or floor division, written as a fraction in brackets so that it reads alone."""
+        """Division, rounded down; the brackets of rounding are written only where it rounds."""
         right = _as_expression(other)
-        bracket = "({} / {})" if self.value % right.value == 0 else "⌊{} / {}⌋"
-        return Expression(
-            self.value // right.value,
-            bracket.format(_wrap(self.symbols, self, _PRODUCT), _wrap(right.symbols, right, _ATOM)),
-            bracket.format(_wrap(self.numbers, self, _PRODUCT), _wrap(right.numbers, right, _ATOM)),
+        symbols, numbers = (
+            f"{_wrap(over, self, _PRODUCT)} / {_wrap(under, right, _ATOM)}"
+            for over, under in ((self.symbols, right.symbols), (self.numbers, right.numbers))
         )
+        value, remainder = divmod(self.value, right.value)
+        if remainder:
+            return Expression(value, f"⌊{symbols}⌋", f"⌊{numbers}⌋")
+        # Binds like a sum, so that it stands in brackets as a factor of a product.
+        return Expression(value, symbols, numbers, _SUM)
 
     def named(self, symbol: str) -> Expression:
         """The value under a name of its own, for use in a further formula."""
