@@ -19,8 +19,7 @@ import warnings
 from pathlib import Path
 from typing import Literal, NoReturn, TextIO
 
-from jsonargparse import Namespace
-from jsonargparse.typing import PositiveInt
+from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
@@ -36,15 +35,22 @@ _REMARKS = (
     ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
 )
 
+_DESCRIPTION = """Train the MNIST CNN while its layers are profiled: once an epoch a few steps are
+recorded, and what a layer should cost on paper is shown beside what it did cost, in TensorBoard
+(tensorboard --logdir logs), in LOG_DIR/mnist/version_N/layer_profile.csv and .json, and in a table
+at the end."""
+_USAGE = """python train.py [--batch_size N] [--layers NAME ...] [--dataset {auto,mnist,digits}]
+                [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
+                [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
+                [--config FILE] [--trainer.max_epochs N] [--trainer.OPTION VALUE ...]"""
+
 
 class TrainingCLI(LightningCLI):
     """Lightning's command line with the options of the main job on top."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the short options and let them reach the data."""
-        parser.add_argument(
-            "--batch_size", type=PositiveInt, default=128, help="Images per training step."
-        )
+        parser.add_argument("--batch_size", type=int, default=128, help="Images per training step.")
         parser.add_argument(
             "--layers",
             nargs="+",
@@ -65,8 +71,8 @@ class TrainingCLI(LightningCLI):
             "--profile", type=bool, default=True, help="Whether to profile the layers at all."
         )
         parser.add_class_arguments(Schedule, "schedule")
-        for name, plain_type in (("batch_size", int), ("dataset", str), ("data_dir", str)):
-            parser.link_arguments(name, f"data.{name}", compute_fn=plain_type)
+        for name in ("batch_size", "dataset", "data_dir"):
+            parser.link_arguments(name, f"data.{name}")
 
     def before_instantiate_classes(self) -> None:
         """Log to ``LOG_DIR/mnist`` unless another logger, or none, was asked for."""
@@ -82,16 +88,23 @@ class TrainingCLI(LightningCLI):
             trainer.default_root_dir = self.config.log_dir
 
 
-def main() -> None:
-    """Parse the command line, train, test, and say what came out."""
+def main(arguments: list[str] | None = None) -> None:
+    """Train, test, and say what came out.
+
+    Args:
+        arguments: The command line without the program's name; ``sys.argv`` if ``None``.
+    """
     _quieten()
     try:
         cli = TrainingCLI(
             MnistClassifier,
             MnistDataModule,
+            args=arguments,
             run=False,
             seed_everything_default=42,
             save_config_kwargs={"overwrite": True},
+            auto_configure_optimizers=False,
+            parser_kwargs={"exit_on_error": False, "usage": _USAGE, "description": _DESCRIPTION},
             trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
         )
         if cli.config.profile:
@@ -100,7 +113,7 @@ def main() -> None:
         _require_writable(cli.config.log_dir)
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
-    except (LayerSelectionError, ValueError) as error:
+    except (ArgumentError, LayerSelectionError, ValueError) as error:
         _fail(error, status=2)
     except DataError as error:
         _fail(error, status=1)
@@ -141,7 +154,7 @@ def _require_writable(folder: str) -> None:
 
 
 def _fail(error: Exception, *, status: int) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(status)
 
 

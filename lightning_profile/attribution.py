@@ -17,7 +17,7 @@ from lightning_profile.records import Allocation, Call, Measurement, Op, Phase
 
 @dataclass(eq=False, slots=True)
 class _Span:
-    """One execution of a phase: a call, an autograd node, or a step's unattributed rest."""
+    """One execution of a phase: a call, its backward, or a step's unattributed rest."""
 
     layer: str | None
     phase: Phase | None
@@ -58,18 +58,25 @@ def attribute(
 
 
 def _spans_of(ops: Sequence[Op], calls: Sequence[Call | None]) -> list[_Span]:
-    owners = _forward_owners(ops, calls)
+    """The span that each operator belongs to."""
+    forward = [
+        None if call is None else _Span(call.layer, Phase.FORWARD, call.step) for call in calls
+    ]
+    backward: dict[int, _Span] = {}  # per call: all its autograd nodes are one execution
     rest: dict[int, _Span] = {}
+    call_of_node = _forward_calls(ops, calls)
     spans: list[_Span] = []
     for op in ops:
         span: _Span | None = None
+        parent = None if op.parent is None else ops[op.parent]
         if op.call is not None:
-            span = _span_of_call(calls[op.call])
-        elif op.is_autograd_node:
-            layer = owners.get((op.forward_thread, op.sequence_number))
-            if layer is not None:
-                span = _Span(layer, Phase.BACKWARD, op.step)
-        if span is None and op.parent is not None:
+            span = forward[op.call]
+        elif op.forward_thread is not None:  # the engine's call of a node, or the node
+            position = call_of_node.get((op.forward_thread, op.sequence_number))
+            call = None if position is None else calls[position]
+            if position is not None and call is not None:
+                span = backward.setdefault(position, _Span(call.layer, Phase.BACKWARD, op.step))
+        if span is None and op.parent is not None and not _is_engine(parent):
             span = spans[op.parent]
         if span is None:
             span = rest.setdefault(op.step, _Span(None, None, op.step))
@@ -77,29 +84,33 @@ def _spans_of(ops: Sequence[Op], calls: Sequence[Call | None]) -> list[_Span]:
     return spans
 
 
-def _span_of_call(call: Call | None) -> _Span | None:
-    return None if call is None else _Span(call.layer, Phase.FORWARD, call.step)
+def _is_engine(op: Op | None) -> bool:
+    """Whether ``op`` is the engine's call of a node.
+
+    It frees what the node no longer needs, and that is the layer's. Operators beside the node in
+    it add up gradients from several users of one tensor, and those are no layer's.
+    """
+    return op is not None and op.forward_thread is not None and not op.is_autograd_node
 
 
-def _forward_owners(
+def _forward_calls(
     ops: Sequence[Op], calls: Sequence[Call | None]
-) -> dict[tuple[int | None, int | None], str | None]:
-    """The layer that created the autograd node of each (thread, sequence number).
+) -> dict[tuple[int | None, int | None], int | None]:
+    """The call that created the autograd node of each (thread, sequence number), if any.
 
     Operators that create no node (a frozen layer's) show the number of the next node to come, so
     the last operator with a number is the one that created it.
     """
-    owners: dict[tuple[int | None, int | None], str | None] = {}
-    layers: list[str | None] = []
+    creators: dict[tuple[int | None, int | None], int | None] = {}
+    inside: list[int | None] = []  # per operator, the innermost call that it is part of
     for op in ops:
-        layer = None if op.parent is None else layers[op.parent]
-        if op.call is not None:
-            call = calls[op.call]
-            layer = layer if call is None else call.layer
-        layers.append(layer)
+        position = None if op.parent is None else inside[op.parent]
+        if op.call is not None and calls[op.call] is not None:
+            position = op.call
+        inside.append(position)
         if op.sequence_number is not None and op.forward_thread is None:
-            owners[op.thread, op.sequence_number] = layer
-    return owners
+            creators[op.thread, op.sequence_number] = position
+    return creators
 
 
 def _self_times_ns(ops: Sequence[Op]) -> list[int]:

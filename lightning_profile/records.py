@@ -174,7 +174,7 @@ class Measurement:
         layer: The layer's qualified name; ``None`` for what belongs to no selected layer.
         phase: Forward or backward; ``None`` for what belongs to no selected layer.
         step: The training batch, counted from the start of the epoch.
-        calls: Forwards, or autograd passes, of the layer in this step.
+        calls: Calls of the layer in this step that the phase was executed for.
         counted_flop: Products counted by formula over the operators that ran.
         counted_elementwise_flop: Element-wise adds and multiplies, likewise.
         cpu_time_ns: Host time inside the operators.

@@ -18,11 +18,12 @@ class LayerSelectionError(ValueError):
 
 
 def list_layers(model: nn.Module) -> list[Layer]:
-    """Every leaf module in definition order, numbered per type (``Conv2d-1``, ``Conv2d-2``)."""
+    """Leaf modules in definition order, numbered per type (``Conv2d-1``, ``Conv2d-2``)."""
     counts: Counter[str] = Counter()
     layers = []
     for qualified_name, module in model.named_modules():
-        if not qualified_name or next(module.children(), None) is not None:
+        is_leaf = next(module.children(), None) is None
+        if not qualified_name or not is_leaf or _is_metric(module):
             continue
         type_name = type(module).__name__
         counts[type_name] += 1
@@ -67,10 +68,15 @@ def select_layers(model: nn.Module, patterns: Sequence[str]) -> list[Layer]:
     return [layer for layer in layers if layer.qualified_name in selected]
 
 
+def _is_metric(module: nn.Module) -> bool:
+    """Whether this is a torchmetrics metric: a module to torch, but no layer."""
+    return any(base.__module__.startswith("torchmetrics.") for base in type(module).__mro__)
+
+
 def _nearest(pattern: str, layers: Sequence[Layer]) -> str:
     names = {name.lower(): name for layer in layers for name in _names(layer)}
     close = difflib.get_close_matches(pattern.lower(), names, n=1)
-    return f", did you mean {names[close[0]]!r}?" if close else ""
+    return f" (did you mean {names[close[0]]!r}?)" if close else ""
 
 
 def _what_there_is(layers: Sequence[Layer]) -> str:

@@ -33,6 +33,9 @@ class MnistDataModule(LightningDataModule):
         data_dir: Where MNIST lies or is downloaded to (``MNIST/raw`` in it).
         dataset: ``mnist`` insists on it; ``digits`` takes scikit-learn's handwritten digits;
             ``auto`` takes MNIST, and the digits where it can't be had.
+
+    Raises:
+        ValueError: If ``batch_size`` is less than 1.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class MnistDataModule(LightningDataModule):
         dataset: Literal["auto", "mnist", "digits"] = "auto",
     ) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1 image, not {batch_size}")
         self._batch_size = batch_size
         self._data_dir = Path(data_dir)
         self._dataset = dataset

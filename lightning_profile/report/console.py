@@ -111,7 +111,7 @@ def _add_footprint(table: Table, footprint: FootprintComparison) -> None:
                 ratio=format_ratio(ratio),
             )
         )
-    table.add_row(*_row("activation for backward", format_bytes(theory.activation_bytes)))
+    table.add_row(*_row("activations", format_bytes(theory.activation_bytes)))
 
 
 def _row(

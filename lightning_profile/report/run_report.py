@@ -50,11 +50,7 @@ class RunReport:
             folder: Where the files go; ``None`` for no files.
         """
         for layer in self._layers:
-            self._console.print(
-                f"Profiling {layer.display_name}: {layer.qualified_name} = {layer.module!r}",
-                highlight=False,
-                markup=False,
-            )
+            self._say(f"Profiling {layer.display_name}: {layer.qualified_name} = {layer.module!r}")
         self._places = {}
         if folder is not None:
             self._places[CSV_NAME] = CsvFile(folder / CSV_NAME).write
@@ -92,7 +88,11 @@ class RunReport:
         for table in format_tables(result):
             self._console.print(table)
         if self._tensorboard_folder is not None:
-            self._console.print(f"See every epoch: tensorboard --logdir {self._tensorboard_folder}")
+            self._say(f"See every epoch: tensorboard --logdir {self._tensorboard_folder}")
+
+    def _say(self, text: str) -> None:
+        """Print one line as it is, however long."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _to_logger(logger: Logger) -> _Write:

@@ -103,8 +103,7 @@ def _grad_input(geometry: _Geometry) -> Cost:
         elementwise=("", ZERO),
         read=total([g.output, g.weight]),
         write=g.input,
-        # The gradient of a materialised padding is a tensor of its own before it is folded.
-        allocated=total([g.input, g.padded_input]),
+        allocated=g.input,
         item_bytes=g.item_bytes,
     )
 

@@ -1,0 +1,95 @@
+"""Real trainings, small enough to run many of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from pytorch_lightning import LightningModule, Trainer, seed_everything
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+MNIST_DIR = Path(__file__).parent.parent / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine can't run, and say why."""
+    has_mnist = (MNIST_DIR / "MNIST/raw/train-images-idx3-ubyte.gz").exists()
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+        if "mnist" in item.keywords and not has_mnist:
+            item.add_marker(pytest.mark.skip(reason="needs MNIST's archives in data/MNIST/raw"))
+
+
+class SmallCnn(LightningModule):
+    """Like the example, at a size that trains in milliseconds; ``unused`` is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3)
+        self.conv2 = nn.Conv2d(4, 8, 3, padding=1)
+        self.unused = nn.Conv2d(1, 1, 1)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8 * 25, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = F.relu(self.conv1(images), inplace=True)
+        hidden = F.relu(self.norm(self.conv2(hidden)))
+        return self.fc(F.max_pool2d(hidden, 2).flatten(1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        images, labels = batch
+        loss = F.cross_entropy(self(images), labels)
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        used = [p for name, p in self.named_parameters() if not name.startswith("unused")]
+        return torch.optim.Adam(used, lr=1e-3)
+
+
+def small_data(samples: int = 64, batch_size: int = 8, *, shuffle: bool = True) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randn(samples, 1, 12, 12, generator=generator)
+    labels = torch.randint(0, 10, (samples,), generator=generator)
+    return DataLoader(TensorDataset(images, labels), batch_size=batch_size, shuffle=shuffle)
+
+
+def train(
+    folder: Path, *callbacks: Any, model: LightningModule | None = None, **options: Any
+) -> tuple[LightningModule, Trainer]:
+    """Train for real; returns the model and its trainer."""
+    seed_everything(1)
+    model = model or SmallCnn()
+    data = options.pop("data", None) or small_data()
+    settings = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "logger": TensorBoardLogger(folder, name="runs"),
+        "callbacks": list(callbacks),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "default_root_dir": folder,
+    }
+    trainer = Trainer(**(settings | options))
+    trainer.fit(model, data)
+    return model, trainer
+
+
+def read_csv(folder: Path) -> list[dict[str, str]]:
+    (path,) = folder.rglob("layer_profile.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_json(folder: Path) -> dict[str, Any]:
+    (path,) = folder.rglob("layer_profile.json")
+    return json.loads(path.read_text("utf-8"))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from lightning_profile import Schedule
+from lightning_profile.report import new_version
+from lightning_profile.report.csv_file import CsvFile
+from lightning_profile.report.json_file import JsonFile
+from tests.report.results import LAYER, comparison, result
+
+# The columns that a user's own programs may rely on.
+PROMISED = """epoch, global_step, batch_size, dataset, device, dtype, layer, layer_type,
+qualified_name, phase, calls, steps, theoretical_flop, theoretical_elementwise_flop, counted_flop,
+theoretical_read_bytes, theoretical_write_bytes, theoretical_allocated_bytes, allocated_bytes,
+peak_allocated_bytes, cpu_time_ns, device_time_ns, flop_per_s"""
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_csv_has_the_promised_columns_and_leaves_the_unknown_empty(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "layer_profile.csv"
+    CsvFile(path).write(result())
+    (row,) = read(path)
+    assert {name.strip() for name in PROMISED.split(",")} <= set(row)
+    assert (row["theoretical_flop"], row["counted_flop"], row["flop_ratio"]) == (
+        "1000",
+        "1000",
+        "1.0",
+    )
+    assert (row["allocated_bytes"], row["allocated_ratio"]) == ("8192", "2.0")
+    assert row["device_time_ns"] == row["counted_elementwise_flop"] == ""
+    assert float(row["flop_per_s"]) == 1000 / 2e-3
+    assert row["dataset"] == "mnist, or so"
+
+
+def test_the_csv_is_appended_to_with_one_header(tmp_path: Path) -> None:
+    path = tmp_path / "layer_profile.csv"
+    CsvFile(path).write(result())
+    CsvFile(path).write(result(epoch=1))
+    assert [row["epoch"] for row in read(path)] == ["0", "1"]
+
+
+def test_a_csv_with_other_columns_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "layer_profile.csv"
+    path.write_text("a,b\n1,2\n", "utf-8")
+    with pytest.raises(ValueError, match="has other columns"):
+        CsvFile(path).write(result())
+    assert path.read_text("utf-8") == "a,b\n1,2\n"
+
+
+def test_the_json_is_whole_after_each_window_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "layer_profile.json"
+    first = JsonFile(path, [LAYER], Schedule())
+    for epoch in range(2):
+        first.write(result(epoch=epoch))
+        assert len(json.loads(path.read_text("utf-8"))["windows"]) == epoch + 1
+    JsonFile(path, [LAYER], Schedule()).write(result(epoch=2))
+    document = json.loads(path.read_text("utf-8"))
+    assert [window["epoch"] for window in document["windows"]] == [0, 1, 2]
+    assert document["schedule"] == {"wait": 10, "warmup": 1, "active": 3}
+    (step,) = document["windows"][0]["steps"]
+    assert (step["batch_size"], step["phase"], step["cpu_time_ns"]) == (128, "forward", 2_000_000)
+    assert document["windows"][0]["calls"][0]["dtype"] == "float32"
+    assert document["derivations"][0]["costs"]["forward"]["derivation"][0]["value"] == 1000
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
+    CsvFile(tmp_path / "a.csv").write(result(comparison(), comparison(cost=None)))
+    JsonFile(tmp_path / "a.json", [LAYER], Schedule()).write(
+        result(comparison(), comparison(cost=None))
+    )
+    (window,) = json.loads((tmp_path / "a.json").read_text("utf-8"))["windows"]
+    as_text = [
+        {name: "" if value is None else str(value) for name, value in row.items()}
+        for row in window["rows"]
+    ]
+    assert as_text == read(tmp_path / "a.csv")
+
+
+def test_each_run_without_a_logger_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert [new_version(tmp_path / "runs").name for _ in range(3)] == [
+        "version_0",
+        "version_1",
+        "version_2",
+    ]

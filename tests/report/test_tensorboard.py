@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from torch.utils.tensorboard import SummaryWriter
+
+from lightning_profile.report.scalars import chart_layout, scalars
+from lightning_profile.report.tensorboard import TensorBoardReport
+from tests.report.results import LAYER, comparison, result
+
+
+def test_tags_are_the_csvs_words_and_the_unknown_is_left_out() -> None:
+    values = scalars(result(comparison()))
+    assert values["Conv2d-2/forward/theoretical_flop"] == 1000
+    assert values["Conv2d-2/forward/allocated_ratio"] == 2.0
+    assert values["Conv2d-2/memory/theoretical_parameter_bytes"] == 228
+    assert values["Conv2d-2/memory/gradient_bytes"] == 114
+    assert "Conv2d-2/forward/device_time_ns" not in values
+    assert "Conv2d-2/memory/theoretical_optimizer_state_bytes" not in values
+    assert None not in values.values()
+
+
+def test_each_chart_shows_theory_and_measurement_and_nothing_else() -> None:
+    charts = chart_layout([LAYER])["Conv2d-2"]
+    kind, patterns = charts["forward: FLOPs per step"]
+    tags = list(scalars(result(comparison())))
+    shown = [tag for tag in tags if any(re.match(pattern, tag) for pattern in patterns)]
+    assert kind == "Multiline"
+    assert shown == ["Conv2d-2/forward/theoretical_flop", "Conv2d-2/forward/counted_flop"]
+
+
+def test_the_layout_and_a_derivation_are_written_once_and_at_once(tmp_path: Path) -> None:
+    writer = SummaryWriter(tmp_path)
+    report = TensorBoardReport(writer, [LAYER])
+    for epoch in range(2):
+        report.write(result(epoch=epoch))
+    events = EventAccumulator(str(tmp_path)).Reload()  # the writer is still open
+    (layout_event,) = events.Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(layout_event.tensor_proto.string_val[0])
+    assert [category.title for category in layout.category] == ["Conv2d-2"]
+    (text,) = events.Tensors("Conv2d-2/derivation/text_summary")
+    assert "1,000 FLOP" in text.tensor_proto.string_val[0].decode()
+    writer.close()
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+def test_every_charted_tag_is_one_that_can_be_written(phase: str) -> None:
+    known = set(scalars(result(comparison()))) | {
+        f"Conv2d-2/{phase}/device_time_ns",
+        "Conv2d-2/memory/theoretical_optimizer_state_bytes",
+    }
+    names = {tag.rsplit("/", 1)[1] for tag in known}
+    for _, patterns in chart_layout([LAYER])["Conv2d-2"].values():
+        assert {pattern.rsplit("/", 1)[1].rstrip("$") for pattern in patterns} <= names

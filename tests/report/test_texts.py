@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from rich.console import Console
+
+from lightning_profile.records import Phase
+from lightning_profile.report.console import format_tables
+from lightning_profile.report.derivation import format_derivation
+from lightning_profile.report.units import (
+    format_bytes,
+    format_exact,
+    format_flop,
+    format_rate,
+    format_ratio,
+    format_time,
+)
+from tests.report.results import comparison, measurement, result
+
+
+def test_units_are_scaled_and_named() -> None:
+    assert format_flop(2_717_908_992) == "2.718 GFLOP"
+    assert format_flop(0) == "0 FLOP"
+    assert format_rate(306.2e9) == "306.2 GFLOP/s"
+    assert format_bytes(18_874_368) == "18.00 MiB"
+    assert format_bytes(1023) == "1023 B"
+    assert format_bytes(2**60) == "1048576.00 TiB"
+    assert format_time(8_874_649) == "8.875 ms"
+    assert format_time(2.5e9) == "2.5 s"
+    assert format_time(0) == "0 ns"
+    assert format_ratio(1) == "1.000"
+    assert format_exact(2_717_908_992, "FLOP") == "2,717,908,992 FLOP"
+    assert format_exact(24, "") == "24"
+
+
+def test_the_unknown_is_called_unknown() -> None:
+    formats = (format_flop, format_rate, format_bytes, format_time, format_ratio)
+    assert {each(None) for each in formats} == {"unknown"}
+
+
+def test_a_derivation_shows_symbols_numbers_and_value() -> None:
+    (derivation,) = result().derivations
+    text = format_derivation(derivation)
+    assert "### Conv2d-2 (`body.conv2`)" in text
+    assert "128×2×8×8 → 128×3×6×6, float32" in text
+    assert "FLOPs\n    = 2 · N\n    = 2 · 500\n    = 1,000 FLOP" in text
+
+
+def shown(*comparisons: object) -> str:
+    console = Console(width=100, record=True, file=None, quiet=False)
+    with console.capture() as capture:
+        for table in format_tables(result(*comparisons)):  # type: ignore[arg-type]
+            console.print(table)
+    return capture.get()
+
+
+def line_of(text: str, start: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"│   {start}")]
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_the_table_shows_theory_beside_measurement_with_units() -> None:
+    text = shown()
+    assert line_of(text, "FLOPs of products") == [
+        "FLOPs of products",
+        "1 kFLOP",
+        "1 kFLOP",
+        "",
+        "1.000",
+    ]
+    assert line_of(text, "allocated") == ["allocated", "4.00 KiB", "", "8.00 KiB", "2.000"]
+    assert line_of(text, "CPU time")[3] == "2 ms"
+    assert line_of(text, "achieved rate")[3] == "500 kFLOP/s"
+    assert line_of(text, "gradients") == ["gradients", "228 B", "", "114 B", "0.500"]
+    assert line_of(text, "optimizer state") == [
+        "optimizer state",
+        "unknown",
+        "",
+        "464 B",
+        "unknown",
+    ]
+    for words in ("128 samples", "mnist, or so data", "A Processor", "median of 3 steps"):
+        assert words in " ".join(text.split())
+    assert "device time" not in text
+
+
+def test_the_table_shows_device_time_where_there_is_one() -> None:
+    assert (
+        line_of(shown(comparison(measured=measurement(device_time_ns=56_000))), "device time")[3]
+        == "56 µs"
+    )
+
+
+def test_the_table_says_why_something_is_unknown() -> None:
+    text = shown(
+        comparison(cost=None, note="no theory for Conv2d"),
+        comparison(phase=Phase.BACKWARD, cost=None, measured=None, note="did not run"),
+    )
+    assert "(no theory for Conv2d)" in text
+    assert "(did not run)" in text
+    assert line_of(text, "FLOPs of products")[1:] == ["unknown", "1 kFLOP", "", "unknown"]

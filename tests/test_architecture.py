@@ -1,0 +1,72 @@
+"""The folders show the pipeline, and the imports keep to it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "lightning_profile"
+SHARED = {"records", "version", "faults"}  # what every stage may know
+CONDUCTORS = {"callback", "pipeline", "__init__"}
+SCHEDULE_READERS = {"report"}  # the schedule is part of what a run reports
+
+
+def _stage(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imported_stages(path: Path) -> set[str]:
+    stages = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names = [node.module or ""]
+            if node.module == "lightning_profile":
+                names = [f"lightning_profile.{alias.name}" for alias in node.names]
+        stages |= {name.split(".")[1] for name in names if name.startswith("lightning_profile.")}
+    return stages
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if _stage(path) not in CONDUCTORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_stage_imports_only_records_and_itself(path: Path) -> None:
+    stage = _stage(path)
+    allowed = {stage} | SHARED | ({"schedule"} if stage in SCHEDULE_READERS else set())
+    if stage == "mnist":
+        allowed = {"mnist"}
+    assert _imported_stages(path) <= allowed
+
+
+def test_only_the_demo_imports_the_demo() -> None:
+    assert not [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if _stage(path) != "mnist" and "mnist" in _imported_stages(path)
+    ]
+
+
+def test_importing_does_nothing_and_needs_no_demo_package() -> None:
+    program = (
+        "import sys, logging, warnings, torch, pytorch_lightning\n"
+        "before = (logging.root.handlers[:], warnings.filters[:], warnings.showwarning,\n"
+        "          torch.nn.Module.__call__)\n"
+        "import lightning_profile\n"
+        "after = (logging.root.handlers[:], warnings.filters[:], warnings.showwarning,\n"
+        "         torch.nn.Module.__call__)\n"
+        "assert before == after\n"
+        "assert not {'sklearn', 'jsonargparse'} & set(sys.modules)\n"
+        "assert not [name for name in sys.modules if name.startswith('lightning_profile.mnist')]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

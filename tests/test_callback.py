@@ -1,0 +1,322 @@
+"""The callback in real trainings: the numbers, and that the training does not notice."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
+from lightning_profile.measurement import is_profiler_running
+from lightning_profile.report.columns import QUANTITIES
+from tests.conftest import SmallCnn, read_csv, read_json, small_data, train
+
+SCHEDULE = Schedule(wait=1, warmup=1, active=2)
+FLOP_PER_IMAGE = 2 * 8 * 10 * 10 * 4 * 9
+
+
+def profiler(*layers: str, schedule: Schedule = SCHEDULE) -> LayerProfiler:
+    return LayerProfiler(layers or ["Conv2d-2"], schedule)
+
+
+def test_every_epoch_gives_a_row_per_layer_and_phase_with_true_numbers(tmp_path: Path) -> None:
+    train(tmp_path, profiler("Conv2d-1", "conv2"), max_epochs=2)
+    rows = read_csv(tmp_path)
+    assert [(row["epoch"], row["layer"], row["phase"]) for row in rows] == [
+        (epoch, layer, phase)
+        for epoch in ("0", "1")
+        for layer in ("Conv2d-1", "Conv2d-2")
+        for phase in ("forward", "backward")
+    ]
+    assert [row["global_step"] for row in rows] == ["4"] * 4 + ["12"] * 4
+    forward, backward = rows[2], rows[3]
+    assert forward["theoretical_flop"] == forward["counted_flop"] == str(8 * FLOP_PER_IMAGE)
+    assert backward["theoretical_flop"] == backward["counted_flop"] == str(16 * FLOP_PER_IMAGE)
+    assert rows[1]["counted_flop"] == rows[0]["counted_flop"]  # conv1: no grad_input
+    assert forward["allocated_bytes"] == str(8 * 8 * 10 * 10 * 4)
+    assert (forward["qualified_name"], forward["layer_type"]) == ("conv2", "Conv2d")
+    assert (forward["batch_size"], forward["calls"], forward["steps"]) == ("8", "1", "2")
+    assert (forward["dataset"], forward["device"], forward["dtype"]) == (
+        "TensorDataset",
+        "cpu",
+        "float32",
+    )
+    assert forward["device_time_ns"] == forward["kernels"] == ""  # unknown, not 0
+    rate = float(forward["theoretical_flop"]) * 1e9 / float(forward["cpu_time_ns"])
+    assert float(forward["flop_per_s"]) == pytest.approx(rate)
+
+
+def test_the_json_holds_every_step_and_its_rows_add_up(tmp_path: Path) -> None:
+    train(tmp_path, profiler())
+    document = read_json(tmp_path)
+    (window,) = document["windows"]
+    assert {row["step"] for row in window["steps"]} == {2, 3}
+    assert [row["phase"] for row in window["steps"] if row["step"] == 2] == [
+        None,
+        "forward",
+        "backward",
+    ]
+    assert window["calls"][0]["input_shapes"] == [[8, 4, 10, 10]]
+    assert document["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert document["layers"][0]["geometry"].startswith("Conv2d(4, 8, kernel_size=(3, 3)")
+    assert document["device"]["type"] == "cpu"
+    (footprint,) = window["footprints"]
+    for name in ("parameter_bytes", "gradient_bytes", "optimizer_state_bytes"):
+        assert footprint["measured"][name] == footprint["theoretical"][name] > 0
+
+
+class Snapshot(Callback):
+    """Everything a training leaves behind."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        self.optimizer = copy.deepcopy(trainer.optimizers[0].state_dict())
+        self.rng = torch.get_rng_state()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.losses = [*getattr(self, "losses", []), trainer.callback_metrics["loss"].clone()]
+
+
+def test_the_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
+    bare, profiled = Snapshot(), Snapshot()
+    train(tmp_path / "bare", bare, max_epochs=2)
+    train(tmp_path / "profiled", profiler("Conv2d-1", "Conv2d-2"), profiled, max_epochs=2)
+    assert len(read_csv(tmp_path / "profiled")) == 8
+    assert bare.weights.keys() == profiled.weights.keys()
+    assert all(torch.equal(bare.weights[name], profiled.weights[name]) for name in bare.weights)
+    assert torch.equal(torch.stack(bare.losses), torch.stack(profiled.losses))
+    assert torch.equal(bare.rng, profiled.rng)
+    for number, state in bare.optimizer["state"].items():
+        for name, value in state.items():
+            assert torch.equal(value, profiled.optimizer["state"][number][name])
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    model, _ = train(tmp_path, profiler("Conv2d-1", "Conv2d-2"))
+    for module in model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
+    assert not is_profiler_running()
+    model.trainer = None  # type: ignore[assignment]
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # noqa: S301
+    assert copied.state_dict().keys() == SmallCnn().state_dict().keys()
+
+
+def test_a_closed_window_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    from torch.profiler.profiler import _KinetoProfile  # noqa: PLC0415
+
+    gc.collect()
+    gc.disable()
+    try:
+        train(tmp_path, profiler(), max_epochs=3)
+        alive = [each for each in gc.get_objects() if type(each) is _KinetoProfile]
+    finally:
+        gc.enable()
+    assert alive == []
+
+
+def test_steps_outside_the_window_have_no_hooks_and_no_profiler(tmp_path: Path) -> None:
+    seen: dict[int, tuple[bool, bool]] = {}
+
+    class Watch(SmallCnn):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            seen[batch_idx] = (bool(self.conv2._forward_hooks), is_profiler_running())
+            return super().training_step(batch, batch_idx)
+
+    train(tmp_path, profiler(), model=Watch())
+    assert [step for step, (hooked, _) in seen.items() if hooked] == [2, 3]
+    assert [step for step, (_, running) in seen.items() if running] in ([2, 3], [1, 2, 3])
+    assert len(seen) == 8
+
+
+def test_results_are_on_disk_before_the_epoch_goes_on(tmp_path: Path) -> None:
+    rows_at: dict[int, int] = {}
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
+            found = list(tmp_path.rglob("layer_profile.csv"))
+            rows_at[arguments[-1]] = len(read_csv(tmp_path)) if found else 0
+            if arguments[-1] == 4:
+                assert len(read_json(tmp_path)["windows"]) == 1
+                (events,) = tmp_path.rglob("events.out.tfevents.*")
+                assert b"Conv2d-2/backward/counted_flop" in events.read_bytes()
+
+    train(tmp_path, Look(), profiler())
+    assert rows_at == {0: 0, 1: 0, 2: 0, 3: 0, 4: 2, 5: 2, 6: 2, 7: 2}
+
+
+def test_a_short_last_batch_is_never_mixed_with_full_ones(tmp_path: Path) -> None:
+    schedule = Schedule(wait=0, warmup=1, active=3)
+    train(tmp_path, profiler(schedule=schedule), data=small_data(27, 8, shuffle=False))
+    rows = read_csv(tmp_path)
+    assert {(row["batch_size"], row["steps"]) for row in rows} == {("8", "2")}
+    assert rows[0]["counted_flop"] == str(8 * FLOP_PER_IMAGE)
+    (window,) = read_json(tmp_path)["windows"]
+    assert window["compared_steps"] == [1, 2]
+    assert {row["batch_size"] for row in window["steps"] if row["step"] == 3} == {3}
+
+
+def test_a_schedule_longer_than_the_epoch_shrinks_and_says_so(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="epoch has 3: shrunk to wait 0, warmup 1, active 2"):
+        train(tmp_path, profiler(schedule=Schedule()), limit_train_batches=3)
+    assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
+
+
+def test_max_steps_inside_the_window_reports_what_was_recorded(tmp_path: Path) -> None:
+    train(tmp_path, profiler(schedule=Schedule(wait=1, warmup=1, active=4)), max_steps=4)
+    assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
+
+
+def test_a_layer_that_never_ran_says_so(tmp_path: Path) -> None:
+    train(tmp_path, profiler("unused"))
+    for row in read_csv(tmp_path):
+        assert (row["note"], row["calls"]) == ("did not run in the recorded steps", "0")
+        assert {row[name] for name in QUANTITIES} == {""}
+
+
+def test_a_layer_without_theory_still_has_its_measured_half(tmp_path: Path) -> None:
+    train(tmp_path, profiler("Linear-1", "BatchNorm2d-1"))
+    linear, norm = read_csv(tmp_path)[0:4:2]
+    for row in (linear, norm):
+        assert row["theoretical_flop"] == row["flop_ratio"] == ""
+        assert f"no theory for {row['layer_type']}" in row["note"]
+        assert int(row["cpu_time_ns"]) > 0
+    by_layer = {row["layer"]: row for row in (linear, norm)}
+    assert by_layer["Linear-1"]["counted_flop"] == str(2 * 8 * 200 * 10)
+    assert by_layer["BatchNorm2d-1"]["counted_flop"] == ""  # no formula: unknown, not 0
+
+
+def test_a_wrong_layer_is_an_error_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(LayerSelectionError, match="Conv2d-4"):
+        train(tmp_path, profiler("Conv2d-4"))
+    assert not list(tmp_path.rglob("layer_profile.*"))
+
+
+def test_without_a_logger_files_and_table_still_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in range(2):
+        with pytest.warns(UserWarning, match="no logger"):
+            train(tmp_path, profiler(), logger=False)
+        folder = tmp_path / "lightning_profile" / f"version_{version}"
+        assert len(read_csv(folder)) == 2
+    assert "what it should cost, what it costs" in capsys.readouterr().out
+
+
+def test_another_logger_gets_the_scalars(tmp_path: Path) -> None:
+    train(tmp_path, profiler(), logger=CSVLogger(tmp_path, name="csv"))
+    (metrics,) = tmp_path.rglob("metrics.csv")
+    header, *_ = metrics.read_text("utf-8").splitlines()
+    assert "Conv2d-2/forward/counted_flop" in header.split(",")
+
+
+def test_fast_dev_run_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match="shrunk to wait 0, warmup 0, active 1"):
+        train(tmp_path, profiler(), fast_dev_run=True)
+    assert "GFLOP" in (out := capsys.readouterr().out) or "kFLOP" in out
+
+
+def test_a_fault_of_ours_is_one_warning_and_the_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a broken formula")
+
+    monkeypatch.setattr("lightning_profile.pipeline.compare", broken)
+    with pytest.warns(UserWarning, match="stops here.*RuntimeError: a broken formula") as warned:
+        _, trainer = train(tmp_path, profiler(), max_epochs=2)
+    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
+    assert trainer.global_step == 16
+    assert not is_profiler_running()
+
+
+def test_a_place_that_fails_is_one_warning_and_is_tried_again(tmp_path: Path) -> None:
+    class Obstruct(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            path = Path(trainer.log_dir or "") / "layer_profile.csv"
+            if trainer.current_epoch < 2:
+                path.mkdir(exist_ok=True, parents=True)
+            else:
+                path.rmdir()
+
+    with pytest.warns(UserWarning, match=r"could not be written to layer_profile.csv") as warned:
+        train(tmp_path, Obstruct(), profiler(), max_epochs=3)
+    assert len([w for w in warned if "layer_profile.csv" in str(w.message)]) == 1
+    assert {row["epoch"] for row in read_csv(tmp_path)} == {"2"}
+    assert len(read_json(tmp_path)["windows"]) == 3
+
+
+@pytest.mark.parametrize("at_step", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("where", ["forward", "training_step"])
+def test_an_exception_reaches_the_user_and_nothing_is_left(
+    tmp_path: Path, at_step: int, where: str
+) -> None:
+    class Failing(SmallCnn):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            if batch_idx == at_step and self.current_epoch == 1:
+                if where == "forward":
+                    self.conv2(batch[0])  # wrong channels: raises inside of the profiled layer
+                raise KeyError("the user's own")
+            return super().training_step(batch, batch_idx)
+
+    model = Failing()
+    with pytest.raises((KeyError, RuntimeError), match=r"the user's own|expected input"):
+        train(tmp_path, profiler(), model=model, max_epochs=2)
+    assert not is_profiler_running()
+    assert not model.conv2._forward_hooks
+    assert not model.conv2._forward_pre_hooks
+    expected = {"0", "1"} if at_step == 5 else {"0"}
+    assert {row["epoch"] for row in read_csv(tmp_path)} == expected
+    train(tmp_path / "after", profiler())
+    assert len(read_csv(tmp_path / "after")) == 2
+
+
+def test_another_profiler_means_no_window_and_one_warning(tmp_path: Path) -> None:
+    with (
+        profile(activities=[ProfilerActivity.CPU]),
+        pytest.warns(UserWarning, match="another profiler is recording"),
+    ):
+        train(tmp_path, profiler())
+    assert not list(tmp_path.rglob("layer_profile.csv"))
+
+
+def test_fit_called_twice_goes_on_in_the_same_files(tmp_path: Path) -> None:
+    model, trainer = train(tmp_path, profiler())
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(model, small_data())
+    assert [row["epoch"] for row in read_csv(tmp_path)] == ["0", "0", "1", "1"]
+    assert [window["epoch"] for window in read_json(tmp_path)["windows"]] == [0, 1]
+
+
+def test_modules_with_dictionaries_and_keywords_are_read(tmp_path: Path) -> None:
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, *, images: Tensor) -> dict[str, Any]:
+            return {"out": (images * self.weight, "text")}
+
+    class Model(SmallCnn):
+        def __init__(self) -> None:
+            super().__init__()
+            self.picky = Picky()
+
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(self.picky(images=images)["out"][0])
+
+    train(tmp_path, profiler("Picky-1"), model=Model())
+    (window,) = read_json(tmp_path)["windows"]
+    assert window["calls"][0]["output_shapes"] == [[8, 1, 12, 12]]
+    row = read_csv(tmp_path)[0]
+    assert (row["counted_flop"], row["counted_elementwise_flop"]) == ("", str(8 * 144))
