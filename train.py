@@ -88,33 +88,46 @@ class TrainingCLI(LightningCLI):
             trainer.default_root_dir = self.config.log_dir
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Train, test, and say what came out.
+def build_cli() -> TrainingCLI:
+    """Model, data, trainer and, unless it is switched off, the profiler from the command line.
 
-    Args:
-        arguments: The command line without the program's name; ``sys.argv`` if ``None``.
+    Raises:
+        ArgumentError: If an option is unknown or has a wrong value.
+        LayerSelectionError: If a layer to profile does not exist.
+        ValueError: If a value makes no sense.
     """
-    _quieten()
+    cli = TrainingCLI(
+        MnistClassifier,
+        MnistDataModule,
+        run=False,
+        seed_everything_default=42,
+        auto_configure_optimizers=False,
+        parser_kwargs={
+            "allow_abbrev": False,
+            "exit_on_error": False,
+            "usage": _USAGE,
+            "description": _DESCRIPTION,
+        },
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
+    )
+    if cli.config.profile:
+        select_layers(cli.model, cli.config.layers)  # a mistake shows before anything is done
+        cli.trainer.callbacks.append(LayerProfiler(cli.config.layers, cli.config_init.schedule))
+    return cli
+
+
+def main() -> None:
+    """Train, test, and say what came out."""
+    quieten()
     try:
-        cli = TrainingCLI(
-            MnistClassifier,
-            MnistDataModule,
-            args=arguments,
-            run=False,
-            seed_everything_default=42,
-            save_config_kwargs={"overwrite": True},
-            auto_configure_optimizers=False,
-            parser_kwargs={"exit_on_error": False, "usage": _USAGE, "description": _DESCRIPTION},
-            trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
-        )
-        if cli.config.profile:
-            select_layers(cli.model, cli.config.layers)  # a mistake shows before anything is done
-            cli.trainer.callbacks.append(LayerProfiler(cli.config.layers, cli.config_init.schedule))
+        cli = build_cli()
         _require_writable(cli.config.log_dir)
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-        (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     except (ArgumentError, LayerSelectionError, ValueError) as error:
         _fail(error, status=2)
+    try:
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     except DataError as error:
         _fail(error, status=1)
     print(
@@ -123,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Nothing on the console but progress, results, and warnings that can be acted on."""
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)

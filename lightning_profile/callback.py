@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,21 +163,20 @@ class LayerProfiler(Callback):
             window.close()
             warnings.warn("the epoch ended in the warm-up, so it has no profile", stacklevel=2)
             return
-        recording = window.finish()
-        if self._report is None:
-            return
-        self._report.write(
-            analyse(
-                recording,
-                layers=self._layers,
-                optimizers=trainer.optimizers,
-                device=pl_module.device,
-                batch_sizes=self._batch_sizes,
-                dataset=_dataset_name(trainer),
-                epoch=trainer.current_epoch,
-                global_step=trainer.global_step,
-            )
+        started_ns = time.perf_counter_ns()
+        result = analyse(
+            window.finish(),
+            layers=self._layers,
+            optimizers=trainer.optimizers,
+            device=pl_module.device,
+            batch_sizes=self._batch_sizes,
+            dataset=_dataset_name(trainer),
+            epoch=trainer.current_epoch,
+            global_step=trainer.global_step,
         )
+        if self._report is not None:
+            reading_time_ns = time.perf_counter_ns() - started_ns
+            self._report.write(replace(result, reading_time_ns=reading_time_ns))
 
     def _print_summary(self) -> None:
         if self._report is not None:

@@ -309,6 +309,7 @@ class WindowResult:
         comparisons: Per layer and phase.
         derivations: Of the layers that ran.
         footprints: Of all selected layers.
+        reading_time_ns: What it took to stop the profiler, read and analyse the window.
     """
 
     epoch: int
@@ -322,6 +323,7 @@ class WindowResult:
     comparisons: tuple[Comparison, ...]
     derivations: tuple[Derivation, ...]
     footprints: tuple[FootprintComparison, ...]
+    reading_time_ns: int | None = None
 
     @property
     def batch_size(self) -> int | None:

@@ -75,7 +75,10 @@ def test_the_json_holds_every_step_and_its_rows_add_up(tmp_path: Path) -> None:
 
 
 class Snapshot(Callback):
-    """Everything a training leaves behind."""
+    """Everything a training leaves behind; ``loss`` is what the model logs its loss as."""
+
+    def __init__(self, loss: str = "loss") -> None:
+        self.loss = loss
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
@@ -83,7 +86,7 @@ class Snapshot(Callback):
         self.rng = torch.get_rng_state()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        self.losses = [*getattr(self, "losses", []), trainer.callback_metrics["loss"].clone()]
+        self.losses = [*getattr(self, "losses", []), trainer.callback_metrics[self.loss].clone()]
 
 
 def test_the_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:

@@ -61,11 +61,11 @@ class MnistDataModule(LightningDataModule):
         """Download or unpack MNIST unless the digits are to be used.
 
         Raises:
-            DataError: If MNIST is asked for but can't be had, or what lies there is damaged.
-            ValueError: If a batch is larger than the training data.
+            DataError: If a batch is larger than the training data, MNIST is asked for but can't be
+                had, or what lies there is damaged.
         """
         if self._batch_size > TRAIN_SAMPLES:
-            raise ValueError(
+            raise DataError(
                 f"batch_size {self._batch_size} is larger than the training data "
                 f"({TRAIN_SAMPLES} images)"
             )

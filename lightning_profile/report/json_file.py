@@ -96,6 +96,7 @@ def _window(result: WindowResult) -> dict[str, Any]:
         "global_step": result.global_step,
         "batch_size": result.batch_size,
         "dataset": result.dataset,
+        "reading_time_ns": result.reading_time_ns,
         "compared_steps": list(result.steps),
         "rows": [row(result, comparison) for comparison in result.comparisons],
         "steps": [

@@ -124,7 +124,7 @@ def test_a_download_that_breaks_off_leaves_nothing_half_written(
 def test_a_batch_must_have_images_and_not_more_than_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         MnistDataModule(batch_size=0)
-    with pytest.raises(ValueError, match=r"60000 is larger than the training data \(55000"):
+    with pytest.raises(DataError, match=r"60000 is larger than the training data \(55000"):
         MnistDataModule(batch_size=60_000, data_dir=str(tmp_path)).prepare_data()
 
 

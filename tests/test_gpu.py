@@ -1,0 +1,105 @@
+"""What only a GPU can show: device time, kernels, and the CUDA allocator's bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_profile import LayerProfiler, Schedule
+from lightning_profile.mnist import MnistClassifier
+from tests.conftest import read_csv, read_json, train
+from tests.test_callback import Snapshot
+
+pytestmark = pytest.mark.gpu
+
+FORWARD_FLOP = 2_717_908_992
+OPTIONS: dict[str, Any] = {"accelerator": "gpu", "devices": 1}
+
+
+def mnist_like() -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(128 * 20, 1, 28, 28, generator=generator)
+    labels = torch.randint(0, 10, (128 * 20,), generator=generator)
+    return DataLoader(TensorDataset(images, labels), batch_size=128)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_worked_example_on_a_gpu(tmp_path: Path, precision: str) -> None:
+    profiler = LayerProfiler(["Conv2d-1", "Conv2d-2"])
+    train(
+        tmp_path,
+        profiler,
+        model=MnistClassifier(),
+        data=mnist_like(),
+        precision=precision,
+        max_epochs=2,
+        **OPTIONS,
+    )
+    rows = read_csv(tmp_path)[4:]  # the second epoch: the first one chooses kernels
+    item = 4 if precision == "32-true" else 2
+    forward, backward = rows[2:]
+    assert forward["theoretical_flop"] == forward["counted_flop"] == str(FORWARD_FLOP)
+    assert backward["theoretical_flop"] == backward["counted_flop"] == str(2 * FORWARD_FLOP)
+    assert rows[1]["counted_flop"] == rows[0]["counted_flop"]
+    assert forward["dtype"] == ("float32" if item == 4 else "bfloat16")
+    assert forward["theoretical_allocated_bytes"] == str(128 * 64 * 24 * 24 * item)
+    if item == 4:  # autocast's casts of input and weight are allocated in the layer too
+        assert forward["allocated_bytes"] == forward["theoretical_allocated_bytes"]
+    for row in rows:
+        assert 0 < int(row["device_time_ns"]) < 10_000_000
+        assert int(row["kernels"]) >= 1
+        assert int(row["reserved_bytes"]) > 0
+        assert row["device"] == "cuda"
+    rate = FORWARD_FLOP * 1e9 / int(forward["device_time_ns"])
+    assert float(forward["flop_per_s"]) == pytest.approx(rate)
+
+
+def test_kernels_and_device_time_add_up_to_the_step(tmp_path: Path) -> None:
+    train(
+        tmp_path, LayerProfiler("Conv2d-2"), model=MnistClassifier(), data=mnist_like(), **OPTIONS
+    )
+    (window,) = read_json(tmp_path)["windows"]
+    for step in window["compared_steps"]:
+        rows = [row for row in window["steps"] if row["step"] == step]
+        layer = sum(row["device_time_ns"] for row in rows if row["layer"])
+        total = sum(row["device_time_ns"] for row in rows)
+        assert 0.2 < layer / total < 0.95  # conv2 is most of this network's work
+        assert sum(row["kernels"] for row in rows) > 20
+
+
+def test_the_training_is_the_same_bit_for_bit_with_deterministic_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    bare, profiled = Snapshot("train/loss"), Snapshot("train/loss")
+    options = OPTIONS | {"deterministic": True, "max_epochs": 2}
+    try:
+        train(tmp_path / "a", bare, model=MnistClassifier(), data=mnist_like(), **options)
+        train(
+            tmp_path / "b",
+            LayerProfiler("Conv2d-2", Schedule(wait=2)),
+            profiled,
+            model=MnistClassifier(),
+            data=mnist_like(),
+            **options,
+        )
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
+    assert len(read_csv(tmp_path / "b")) == 4
+    assert all(torch.equal(bare.weights[name], profiled.weights[name]) for name in bare.weights)
+    assert torch.equal(bare.rng, profiled.rng)
+
+
+def test_the_users_peak_counters_are_left_alone(tmp_path: Path) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    block = torch.empty(2**30, device="cuda")
+    peak = torch.cuda.max_memory_allocated()
+    del block
+    train(
+        tmp_path, LayerProfiler("Conv2d-2"), model=MnistClassifier(), data=mnist_like(), **OPTIONS
+    )
+    assert torch.cuda.max_memory_allocated() >= peak
