@@ -59,11 +59,13 @@ def test_importing_does_nothing_and_needs_no_demo_package() -> None:
         "import sys, logging, warnings, torch, pytorch_lightning\n"
         "before = (logging.root.handlers[:], warnings.filters[:], warnings.showwarning,\n"
         "          torch.nn.Module.__call__)\n"
+        "modules = set(sys.modules)\n"
         "import lightning_profile\n"
         "after = (logging.root.handlers[:], warnings.filters[:], warnings.showwarning,\n"
         "         torch.nn.Module.__call__)\n"
         "assert before == after\n"
-        "assert not {'sklearn', 'jsonargparse'} & set(sys.modules)\n"
+        "new = set(sys.modules) - modules\n"
+        "assert not {'sklearn', 'jsonargparse', 'torchvision'} & new, new\n"
         "assert not [name for name in sys.modules if name.startswith('lightning_profile.mnist')]\n"
     )
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,10 @@ class Window:
 
     def warm_up(self) -> None:
         """Switch the profiler on without keeping what it sees."""
-        self._profile.prepare_trace()
+        with warnings.catch_warnings():
+            # Said by torch before 2.14 of every profile; a window is one cycle.
+            warnings.filterwarnings("ignore", message=".*Profiler clears events")
+            self._profile.prepare_trace()
         self._is_warm = True
 
     def start(self) -> None:

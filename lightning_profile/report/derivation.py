@@ -39,15 +39,16 @@ def format_derivation(derivation: Derivation) -> str:
 
 
 def _block(equations: Sequence[Equation]) -> str:
-    lines = ["```"]
-    for equation in equations:
-        lines += [
-            f"{equation.quantity.replace('_', ' ')}",
-            f"    = {equation.symbols}",
-            f"    = {equation.numbers}",
-            f"    = {format_exact(equation.value, equation.unit)}",
-        ]
-    return "\n".join([*lines, "```"])
+    return "\n".join(["```", "\n\n".join(_lines(equation) for equation in equations), "```"])
+
+
+def _lines(equation: Equation) -> str:
+    """The formula in symbols, in numbers, and its value, equals signs below each other."""
+    name = equation.quantity
+    if name.endswith("_bytes"):  # a column's name, read as words
+        name = name.removesuffix("_bytes").replace("_", " ")
+    steps = (equation.symbols, equation.numbers, format_exact(equation.value, equation.unit))
+    return f"{name} = " + f"\n{' ' * len(name)} = ".join(dict.fromkeys(steps))
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -41,7 +41,7 @@ def test_a_derivation_shows_symbols_numbers_and_value() -> None:
     text = format_derivation(derivation)
     assert "### Conv2d-2 (`body.conv2`)" in text
     assert "128×2×8×8 → 128×3×6×6, float32" in text
-    assert "FLOPs\n    = 2 · N\n    = 2 · 500\n    = 1,000 FLOP" in text
+    assert "FLOPs = 2 · N\n      = 2 · 500\n      = 1,000 FLOP" in text
 
 
 def shown(*comparisons: object) -> str:
