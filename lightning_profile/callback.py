@@ -52,6 +52,7 @@ class LayerProfiler(Callback):
         self._is_active = False  # between the start of fit and its end, or a fault of ours
         self._window: Window | None = None
         self._plan = self._schedule
+        self._has_said_shrunk = False
         self._batch_sizes: dict[int, int | None] = {}
         # The batch from which on there is something to do: the one comparison of other steps.
         self._wake_at: float = _NEVER
@@ -121,11 +122,13 @@ class LayerProfiler(Callback):
         self._plan = self._schedule
         if epoch_steps < self._schedule.steps:
             self._plan = self._schedule.shrink_to(int(epoch_steps))
-            warnings.warn(
-                f"a window of {self._schedule} needs {self._schedule.steps} steps but the epoch "
-                f"has {epoch_steps}: shrunk to {self._plan}",
-                stacklevel=2,
-            )
+            if not self._has_said_shrunk:
+                self._has_said_shrunk = True
+                warnings.warn(
+                    f"a window of {self._schedule} needs {self._schedule.steps} steps but the "
+                    f"epoch has {epoch_steps}: shrunk to {self._plan}",
+                    stacklevel=2,
+                )
         self._wake_at = self._plan.wait
 
     def _begin_step(self, device: torch.device, batch: Any, batch_idx: int) -> None:
