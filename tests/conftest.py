@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,14 @@ def small_data(samples: int = 64, batch_size: int = 8, *, shuffle: bool = True) 
 
 
 def train(
-    folder: Path, *callbacks: Any, model: LightningModule | None = None, **options: Any
+    folder: Path,
+    *callbacks: Any,
+    model: Callable[[], LightningModule] = SmallCnn,
+    **options: Any,
 ) -> tuple[LightningModule, Trainer]:
-    """Train for real; returns the model and its trainer."""
+    """Train what ``model`` makes, for real; returns it and its trainer."""
     seed_everything(1)
-    model = model or SmallCnn()
+    module = model()
     data = options.pop("data", None) or small_data()
     settings = {
         "max_epochs": 1,
@@ -80,8 +84,8 @@ def train(
         "default_root_dir": folder,
     }
     trainer = Trainer(**(settings | options))
-    trainer.fit(model, data)
-    return model, trainer
+    trainer.fit(module, data)
+    return module, trainer
 
 
 def read_csv(folder: Path) -> list[dict[str, str]]:

@@ -136,7 +136,7 @@ def test_steps_outside_the_window_have_no_hooks_and_no_profiler(tmp_path: Path) 
             seen[batch_idx] = (bool(self.conv2._forward_hooks), is_profiler_running())
             return super().training_step(batch, batch_idx)
 
-    train(tmp_path, profiler(), model=Watch())
+    train(tmp_path, profiler(), model=Watch)
     assert [step for step, (hooked, _) in seen.items() if hooked] == [2, 3]
     assert [step for step, (_, running) in seen.items() if running] in ([2, 3], [1, 2, 3])
     assert len(seen) == 8
@@ -274,7 +274,7 @@ def test_an_exception_reaches_the_user_and_nothing_is_left(
 
     model = Failing()
     with pytest.raises((KeyError, RuntimeError), match=r"the user's own|expected input"):
-        train(tmp_path, profiler(), model=model, max_epochs=2)
+        train(tmp_path, profiler(), model=lambda: model, max_epochs=2)
     assert not is_profiler_running()
     assert not model.conv2._forward_hooks
     assert not model.conv2._forward_pre_hooks
@@ -318,7 +318,7 @@ def test_modules_with_dictionaries_and_keywords_are_read(tmp_path: Path) -> None
         def forward(self, images: Tensor) -> Tensor:
             return super().forward(self.picky(images=images)["out"][0])
 
-    train(tmp_path, profiler("Picky-1"), model=Model())
+    train(tmp_path, profiler("Picky-1"), model=Model)
     (window,) = read_json(tmp_path)["windows"]
     assert window["calls"][0]["output_shapes"] == [[8, 1, 12, 12]]
     row = read_csv(tmp_path)[0]

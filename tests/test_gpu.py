@@ -33,7 +33,7 @@ def test_the_worked_example_on_a_gpu(tmp_path: Path, precision: str) -> None:
     train(
         tmp_path,
         profiler,
-        model=MnistClassifier(),
+        model=MnistClassifier,
         data=mnist_like(),
         precision=precision,
         max_epochs=2,
@@ -59,9 +59,7 @@ def test_the_worked_example_on_a_gpu(tmp_path: Path, precision: str) -> None:
 
 
 def test_kernels_and_device_time_add_up_to_the_step(tmp_path: Path) -> None:
-    train(
-        tmp_path, LayerProfiler("Conv2d-2"), model=MnistClassifier(), data=mnist_like(), **OPTIONS
-    )
+    train(tmp_path, LayerProfiler("Conv2d-2"), model=MnistClassifier, data=mnist_like(), **OPTIONS)
     (window,) = read_json(tmp_path)["windows"]
     for step in window["compared_steps"]:
         rows = [row for row in window["steps"] if row["step"] == step]
@@ -78,12 +76,12 @@ def test_the_training_is_the_same_bit_for_bit_with_deterministic_kernels(
     bare, profiled = Snapshot("train/loss"), Snapshot("train/loss")
     options = OPTIONS | {"deterministic": True, "max_epochs": 2}
     try:
-        train(tmp_path / "a", bare, model=MnistClassifier(), data=mnist_like(), **options)
+        train(tmp_path / "a", bare, model=MnistClassifier, data=mnist_like(), **options)
         train(
             tmp_path / "b",
             LayerProfiler("Conv2d-2", Schedule(wait=2)),
             profiled,
-            model=MnistClassifier(),
+            model=MnistClassifier,
             data=mnist_like(),
             **options,
         )
@@ -99,7 +97,5 @@ def test_the_users_peak_counters_are_left_alone(tmp_path: Path) -> None:
     block = torch.empty(2**30, device="cuda")
     peak = torch.cuda.max_memory_allocated()
     del block
-    train(
-        tmp_path, LayerProfiler("Conv2d-2"), model=MnistClassifier(), data=mnist_like(), **OPTIONS
-    )
+    train(tmp_path, LayerProfiler("Conv2d-2"), model=MnistClassifier, data=mnist_like(), **OPTIONS)
     assert torch.cuda.max_memory_allocated() >= peak

@@ -84,6 +84,7 @@ def main_job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         "--trainer.limit_train_batches=30",
         "--trainer.limit_test_batches=8",
         "--trainer.max_epochs=2",
+        "--trainer.accelerator=cpu",
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -9,7 +9,7 @@ the same correlation number per operator.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch.profiler import record_function
@@ -36,7 +36,7 @@ def read_ops(results: Any, *, has_device: bool) -> list[Op]:
     reader = _Reader(results, has_device=has_device)
     roots = sorted(results.experimental_event_tree(), key=lambda event: event.start_time_ns)
     reader.find_steps(roots)
-    for root in roots:
+    for root in _host_events(roots):
         reader.read(root, parent=None, is_counted=False)
     return reader.ops
 
@@ -45,10 +45,15 @@ class _Reader:
     def __init__(self, results: Any, *, has_device: bool) -> None:
         self.ops: list[Op] = []
         self._has_device = has_device
-        self._flat = {
-            event.correlation_id(): event
-            for event in results.events()
-            if event.device_type().name == "CPU"
+        flat = results.events()
+        host = [event for event in flat if event.device_type().name == "CPU"]
+        self._flat = {event.correlation_id(): event for event in host}
+        # The device's picture of a marked range bears the range's name and is no work.
+        host_names = {event.name() for event in host}
+        self._device_work = {
+            (event.name(), event.start_ns())
+            for event in flat
+            if event.device_type().name != "CPU" and event.name() not in host_names
         }
         self._step_starts: list[int] = []
         self._steps: list[tuple[int, int]] = []  # (end, number), beside _step_starts
@@ -64,19 +69,18 @@ class _Reader:
         step = self._step_at(event.start_time_ns)
         if step is None:
             return
-        kind = event.tag.name
-        if kind == "TorchOp":
-            position = len(self.ops)
-            op = self._operator(event, step, parent, is_counted)
-            self.ops.append(op)
-            is_counted = is_counted or (
-                op.counted_flop is not None or op.counted_elementwise_flop is not None
-            )
-            for child in event.children:
-                if child.tag.name == "TorchOp":
-                    self.read(child, parent=position, is_counted=is_counted)
-        elif kind == "Allocation":
+        if event.tag.name == "Allocation":
             self.ops.append(_loose_allocation(event, step))
+            return
+        position = len(self.ops)
+        op = self._operator(event, step, parent, is_counted)
+        self.ops.append(op)
+        is_counted = is_counted or (
+            op.counted_flop is not None or op.counted_elementwise_flop is not None
+        )
+        for child in _host_events(event.children):
+            if child.tag.name == "TorchOp":
+                self.read(child, parent=position, is_counted=is_counted)
 
     def _step_at(self, time_ns: int) -> int | None:
         position = bisect.bisect_right(self._step_starts, time_ns) - 1
@@ -91,7 +95,11 @@ class _Reader:
         counted: tuple[int | None, int | None] = (None, None)
         if not is_counted:  # an operator inside a counted one is part of its formula
             counted = counted_flop(event.name, flat.flops(), flat.shapes(), flat.concrete_inputs())
-        kernels = list(_kernels(event)) if self._has_device else []
+        kernels = [
+            below
+            for below in _device_events(event.children)
+            if (below.name, below.start_time_ns) in self._device_work
+        ]
         is_call = event.name.startswith(CALL_MARK)
         return Op(
             name=event.name,
@@ -111,22 +119,32 @@ class _Reader:
                 sum(kernel.duration_time_ns for kernel in kernels) if self._has_device else None
             ),
             allocations=tuple(
-                _allocation(child) for child in event.children if child.tag.name == "Allocation"
+                _allocation(child)
+                for child in _host_events(event.children)
+                if child.tag.name == "Allocation"
             ),
         )
 
 
-def _kernels(event: Any) -> Iterator[Any]:
-    """Device work under the runtime calls of one operator.
+def _host_events(events: Iterable[Any]) -> Iterator[Any]:
+    """The operators and allocations among ``events``, and those below the device's events.
 
-    A kernel, copy or memset hangs under the runtime call that launched it. The device's picture
-    of a marked range hangs under an operator instead, and is no work.
+    The tree nests by time, and the device's picture of a range lies among the host's events: what
+    the host did meanwhile hangs below it.
     """
-    for runtime_call in event.children:
-        if runtime_call.tag.name == "Kineto":
-            for kernel in runtime_call.children:
-                if kernel.tag.name == "Kineto":
-                    yield kernel
+    for event in events:
+        if event.tag.name in ("TorchOp", "Allocation"):
+            yield event
+        else:
+            yield from _host_events(event.children)
+
+
+def _device_events(events: Iterable[Any]) -> Iterator[Any]:
+    """Runtime calls, the work they launched, and pictures of ranges, down to the next operator."""
+    for event in events:
+        if event.tag.name not in ("TorchOp", "Allocation"):
+            yield event
+            yield from _device_events(event.children)
 
 
 def _allocation(event: Any) -> Allocation:

@@ -1,0 +1,131 @@
+"""Reading the event tree, on the shape that it has where a GPU was recorded.
+
+The nesting is that of a recorded convolution's forward on an H100 (torch 2.11): the device's picture
+of the call's range lies below the operator, and the free of cuDNN's workspace below that picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from lightning_profile.measurement.trace import read_ops
+
+WORKSPACE, OUTPUT = 11_149_824, 18_874_368
+_KERNEL_NAME = "sm80_xmma_fprop_implicit_gemm"
+
+
+@dataclass
+class Event:
+    """As torch's event tree and flat list show it, in one."""
+
+    name: str
+    kind: str
+    start: int
+    end: int
+    children: list[Event] = field(default_factory=list)
+    size: int = 0
+    device: str = "CPU"
+    correlation_id: int = 0
+
+    @property
+    def tag(self) -> SimpleNamespace:
+        return SimpleNamespace(name=self.kind)
+
+    @property
+    def start_time_ns(self) -> int:
+        return self.start
+
+    @property
+    def end_time_ns(self) -> int:
+        return self.end
+
+    @property
+    def duration_time_ns(self) -> int:
+        return self.end - self.start
+
+    start_tid = 1
+
+    @property
+    def extra_fields(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            sequence_number=-1,
+            scope=SimpleNamespace(name="FUNCTION"),
+            ptr=77 if abs(self.size) == WORKSPACE else 99,
+            alloc_size=self.size,
+            total_reserved=0,
+            device=SimpleNamespace(type="cuda"),
+        )
+
+
+class Flat:
+    """The flat list's entry of an event."""
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def __getattr__(self, name: str) -> Any:
+        values = {
+            "name": self._event.name,
+            "start_ns": self._event.start,
+            "correlation_id": self._event.correlation_id,
+            "device_type": SimpleNamespace(name=self._event.device),
+            "flops": 0,
+            "shapes": [],
+            "concrete_inputs": [],
+            "start_thread_id": 1,
+            "fwd_thread_id": 0,
+        }
+        return lambda: values[name]
+
+
+def recorded() -> list[Event]:
+    call = "lightning_profile.call 0"
+    launch = Event("cudaLaunchKernelExC", "Kineto", 40, 50)
+    launch.children = [Event(_KERNEL_NAME, "Kineto", 52, 87, device="CUDA")]
+    picture = Event(call, "Kineto", 51, 99, device="CUDA")
+    picture.children = [
+        Event("[memory]", "Allocation", 60, 60, size=-WORKSPACE),
+        Event("cudaLaunchKernel", "Kineto", 61, 63),
+        Event("aten::view", "TorchOp", 64, 66, correlation_id=4),
+    ]
+    picture.children[1].children = [Event("transform", "Kineto", 70, 75, device="CUDA")]
+    convolution = Event("aten::cudnn_convolution", "TorchOp", 30, 68, correlation_id=3)
+    convolution.children = [
+        Event("[memory]", "Allocation", 31, 31, size=OUTPUT),
+        Event("[memory]", "Allocation", 32, 32, size=WORKSPACE),
+        launch,
+        picture,
+    ]
+    mark = Event(call, "TorchOp", 20, 100, [convolution], correlation_id=2)
+    step = Event("lightning_profile.step 7", "TorchOp", 10, 200, [mark], correlation_id=1)
+    return [step, Event("cudaDeviceSynchronize", "Kineto", 300, 310)]
+
+
+def flat(events: list[Event]) -> list[Flat]:
+    return [each for event in events for each in (Flat(event), *flat(event.children))]
+
+
+def test_what_the_host_did_below_a_picture_of_a_range_is_found() -> None:
+    tree = recorded()
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
+    step, mark, convolution, view = read_ops(results, has_device=True)
+    assert [op.name for op in (step, mark, convolution, view)] == [
+        "lightning_profile.step 7",
+        "lightning_profile.call 0",
+        "aten::cudnn_convolution",
+        "aten::view",
+    ]
+    assert {op.step for op in (step, mark, convolution, view)} == {7}
+    assert (mark.call, view.parent) == (0, 2)
+    assert [block.bytes for block in convolution.allocations] == [OUTPUT, WORKSPACE, -WORKSPACE]
+    # Two kernels of 35 and 5 ns; neither runtime calls nor the picture are device work.
+    assert (convolution.kernels, convolution.device_time_ns) == (2, 40)
+    assert (mark.kernels, mark.device_time_ns) == (0, 0)
+
+
+def test_without_a_device_the_device_time_is_unknown() -> None:
+    tree = recorded()
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
+    assert {op.device_time_ns for op in read_ops(results, has_device=False)} == {None}
