@@ -31,6 +31,7 @@ _REMARKS = (
     ".*does not have many workers.*",  # the images are in memory
     ".*smaller than the logging interval.*",  # short runs are meant
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*GPU available but not used.*",  # the accelerator was named
     ".*You are using a CUDA device.*Tensor Cores.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
 )

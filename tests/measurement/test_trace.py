@@ -1,7 +1,7 @@
 """Reading the event tree, on the shape that it has where a GPU was recorded.
 
-The nesting is that of a recorded convolution's forward on an H100 (torch 2.11): the device's picture
-of the call's range lies below the operator, and the free of cuDNN's workspace below that picture.
+The nesting is that of a convolution's forward recorded on an H100 (torch 2.11): the device's
+picture of the call's range lies below the operator, and the free of cuDNN's workspace below it.
 """
 
 from __future__ import annotations
