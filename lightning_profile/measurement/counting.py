@@ -9,37 +9,46 @@ operators have one here. ``torch.utils.flop_counter`` has formulas for them too,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
-
-_ELEMENTWISE = frozenset({"aten::add", "aten::mul"})  # with_flops: one per element, not products
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 Shape = Sequence[int]
 
+_ELEMENTWISE = frozenset({"aten::add", "aten::mul"})  # with_flops: one per element, not products
 
-def counted_flop(
-    name: str, with_flops: int, shapes: Sequence[Shape], arguments: Sequence[Any]
-) -> tuple[int | None, int | None]:
+
+class RecordedOperator(Protocol):
+    """The part of a kineto event that is counted from."""
+
+    def flops(self) -> int:
+        """torch.profiler's own count, 0 where it has no formula."""
+
+    def shapes(self) -> Sequence[Shape]:
+        """Shape of each argument, empty for those that are no tensors."""
+
+    def concrete_inputs(self) -> Sequence[Any]:
+        """Value of each argument, ``None`` for tensors."""
+
+
+def counted_flop(name: str, operator: RecordedOperator) -> tuple[int | None, int | None]:
     """Products and element-wise operations of one operator.
 
     Args:
         name: The operator, such as ``aten::convolution_backward``.
-        with_flops: torch.profiler's own count, 0 where it has no formula.
-        shapes: Recorded shape of each argument, empty for those that are no tensors.
-        arguments: Recorded value of each argument, ``None`` for tensors.
+        operator: What was recorded of it.
 
     Returns:
         FLOPs of products and FLOPs of element-wise operations; ``None`` without a formula.
     """
+    with_flops = operator.flops()
     if name in _ELEMENTWISE:
         return None, with_flops or None
     if with_flops:
         return with_flops, None
-    if name == "aten::convolution":
-        return _convolution(shapes, arguments), None
-    if name == "aten::convolution_backward":
-        return _convolution_backward(shapes, arguments), None
-    return None, None
+    formula = _FORMULAS.get(name)
+    if formula is None:
+        return None, None
+    return formula(operator.shapes(), operator.concrete_inputs()), None
 
 
 def _convolution(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
@@ -75,3 +84,9 @@ def _convolution_backward(shapes: Sequence[Shape], arguments: Sequence[Any]) -> 
 def _flop(*, pixels_of: Shape, weight: Shape) -> int:
     """2 FLOPs for each weight at each position of the side that the kernel is placed on."""
     return 2 * pixels_of[0] * math.prod(pixels_of[2:]) * math.prod(weight)
+
+
+_FORMULAS: dict[str, Callable[[Sequence[Shape], Sequence[Any]], int | None]] = {
+    "aten::convolution": _convolution,
+    "aten::convolution_backward": _convolution_backward,
+}

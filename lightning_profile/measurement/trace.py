@@ -9,9 +9,11 @@ the same correlation number per operator.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from torch._C._autograd import DeviceType
+from torch._C._profiler import RecordScope, _EventType
 from torch.profiler import record_function
 
 from lightning_profile.measurement.calls import CALL_MARK
@@ -36,51 +38,83 @@ def read_ops(results: Any, *, has_device: bool) -> list[Op]:
     reader = _Reader(results, has_device=has_device)
     roots = sorted(results.experimental_event_tree(), key=lambda event: event.start_time_ns)
     reader.find_steps(roots)
-    for root in _host_events(roots):
-        reader.read(root, parent=None, is_counted=False)
+    reader.read(roots, parent=None, is_counted=False)
     return reader.ops
 
 
 class _Reader:
+    """Walks the tree once; each attribute of its events is a call into C++, so it is read once."""
+
     def __init__(self, results: Any, *, has_device: bool) -> None:
         self.ops: list[Op] = []
         self._has_device = has_device
-        flat = results.events()
-        host = [event for event in flat if event.device_type().name == "CPU"]
+        host = results.events()
+        if has_device:
+            everything = host
+            host = [event for event in everything if event.device_type() == DeviceType.CPU]
+            # The device's picture of a marked range bears the range's name and is no work.
+            host_names = {event.name() for event in host}
+            self._device_work = {
+                (event.name(), event.start_ns())
+                for event in everything
+                if event.device_type() != DeviceType.CPU and event.name() not in host_names
+            }
         self._flat = {event.correlation_id(): event for event in host}
-        # The device's picture of a marked range bears the range's name and is no work.
-        host_names = {event.name() for event in host}
-        self._device_work = {
-            (event.name(), event.start_ns())
-            for event in flat
-            if event.device_type().name != "CPU" and event.name() not in host_names
-        }
         self._step_starts: list[int] = []
         self._steps: list[tuple[int, int]] = []  # (end, number), beside _step_starts
 
     def find_steps(self, roots: Sequence[Any]) -> None:
+        """Note when each marked step began and ended."""
         for event in roots:
             if event.name.startswith(STEP_MARK):
                 self._step_starts.append(event.start_time_ns)
                 self._steps.append((event.end_time_ns, int(event.name[len(STEP_MARK) :])))
 
-    def read(self, event: Any, *, parent: int | None, is_counted: bool) -> None:
-        """Append ``event`` and all below it, unless it began outside of every step."""
-        step = self._step_at(event.start_time_ns)
-        if step is None:
-            return
-        if event.tag.name == "Allocation":
-            self.ops.append(_loose_allocation(event, step))
-            return
+    def read(self, events: Iterable[Any], *, parent: int | None, is_counted: bool) -> None:
+        """Append ``events`` and all below them, unless they began outside of every step."""
+        below = _Below(events)
+        for event in below.operators:
+            step = self._step_at(event.start_time_ns)
+            if step is not None:
+                self._read_operator(event, step, parent, is_counted)
+        if parent is None:  # otherwise they are the parent's
+            for event in below.allocations:
+                step = self._step_at(event.start_time_ns)
+                if step is not None:
+                    self.ops.append(_loose_allocation(event, step))
+
+    def _read_operator(self, event: Any, step: int, parent: int | None, is_counted: bool) -> None:
+        name, fields = event.name, event.extra_fields
+        flat = self._flat[event.correlation_id]
+        below = _Below(event.children)
+        counted: tuple[int | None, int | None] = (None, None)
+        if not is_counted:  # an operator inside a counted one is part of its formula
+            counted = counted_flop(name, flat)
+            is_counted = counted != (None, None)
+        sequence_number = fields.sequence_number
+        kernel_times_ns = self._kernel_times_ns(below.device_events)
         position = len(self.ops)
-        op = self._operator(event, step, parent, is_counted)
-        self.ops.append(op)
-        is_counted = is_counted or (
-            op.counted_flop is not None or op.counted_elementwise_flop is not None
+        self.ops.append(
+            Op(
+                name=name,
+                step=step,
+                parent=parent,
+                call=int(name[len(CALL_MARK) :]) if name.startswith(CALL_MARK) else None,
+                thread=flat.start_thread_id(),
+                start_ns=event.start_time_ns,
+                end_ns=event.end_time_ns,
+                sequence_number=sequence_number if sequence_number >= 0 else None,
+                forward_thread=flat.fwd_thread_id() or None,
+                is_autograd_node=fields.scope == RecordScope.BACKWARD_FUNCTION,
+                counted_flop=counted[0],
+                counted_elementwise_flop=counted[1],
+                kernels=len(kernel_times_ns),
+                device_time_ns=sum(kernel_times_ns) if self._has_device else None,
+                allocations=tuple(_allocation(child) for child in below.allocations),
+            )
         )
-        for child in _host_events(event.children):
-            if child.tag.name == "TorchOp":
-                self.read(child, parent=position, is_counted=is_counted)
+        if below.operators:
+            self.read(below.operators, parent=position, is_counted=is_counted)
 
     def _step_at(self, time_ns: int) -> int | None:
         position = bisect.bisect_right(self._step_starts, time_ns) - 1
@@ -89,62 +123,41 @@ class _Reader:
         end, number = self._steps[position]
         return number if time_ns <= end else None
 
-    def _operator(self, event: Any, step: int, parent: int | None, is_counted: bool) -> Op:
-        flat = self._flat[event.correlation_id]
-        sequence_number = event.extra_fields.sequence_number
-        counted: tuple[int | None, int | None] = (None, None)
-        if not is_counted:  # an operator inside a counted one is part of its formula
-            counted = counted_flop(event.name, flat.flops(), flat.shapes(), flat.concrete_inputs())
-        kernels = [
-            below
-            for below in _device_events(event.children)
-            if (below.name, below.start_time_ns) in self._device_work
+    def _kernel_times_ns(self, device_events: Sequence[Any]) -> list[int]:
+        if not self._has_device:
+            return []
+        return [
+            event.duration_time_ns
+            for event in device_events
+            if (event.name, event.start_time_ns) in self._device_work
         ]
-        is_call = event.name.startswith(CALL_MARK)
-        return Op(
-            name=event.name,
-            step=step,
-            parent=parent,
-            call=int(event.name[len(CALL_MARK) :]) if is_call else None,
-            thread=flat.start_thread_id(),
-            start_ns=event.start_time_ns,
-            end_ns=event.end_time_ns,
-            sequence_number=sequence_number if sequence_number >= 0 else None,
-            forward_thread=flat.fwd_thread_id() or None,
-            is_autograd_node=event.extra_fields.scope.name == "BACKWARD_FUNCTION",
-            counted_flop=counted[0],
-            counted_elementwise_flop=counted[1],
-            kernels=len(kernels),
-            device_time_ns=(
-                sum(kernel.duration_time_ns for kernel in kernels) if self._has_device else None
-            ),
-            allocations=tuple(
-                _allocation(child)
-                for child in _host_events(event.children)
-                if child.tag.name == "Allocation"
-            ),
-        )
 
 
-def _host_events(events: Iterable[Any]) -> Iterator[Any]:
-    """The operators and allocations among ``events``, and those below the device's events.
+class _Below:
+    """What lies directly below an operator, by kind.
 
     The tree nests by time, and the device's picture of a range lies among the host's events: what
-    the host did meanwhile hangs below it.
+    the host did meanwhile hangs below it. So everything that is no operator is looked through.
     """
-    for event in events:
-        if event.tag.name in ("TorchOp", "Allocation"):
-            yield event
-        else:
-            yield from _host_events(event.children)
 
+    __slots__ = ("allocations", "device_events", "operators")
 
-def _device_events(events: Iterable[Any]) -> Iterator[Any]:
-    """Runtime calls, the work they launched, and pictures of ranges, down to the next operator."""
-    for event in events:
-        if event.tag.name not in ("TorchOp", "Allocation"):
-            yield event
-            yield from _device_events(event.children)
+    def __init__(self, events: Iterable[Any]) -> None:
+        self.operators: list[Any] = []
+        self.allocations: list[Any] = []
+        self.device_events: list[Any] = []  # runtime calls, what they launched, pictures of ranges
+        self._sort(events)
+
+    def _sort(self, events: Iterable[Any]) -> None:
+        for event in events:
+            kind = event.tag
+            if kind == _EventType.TorchOp:
+                self.operators.append(event)
+            elif kind == _EventType.Allocation:
+                self.allocations.append(event)
+            else:
+                self.device_events.append(event)
+                self._sort(event.children)
 
 
 def _allocation(event: Any) -> Allocation:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -58,22 +62,45 @@ def _is_circular(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.padding_mode == "circular"
 
 
+@dataclass
+class Recorded:
+    """A recorded operator."""
+
+    own: int = 0
+    of: Sequence[Sequence[int]] = ()
+    arguments: Sequence[Any] = ()
+
+    def flops(self) -> int:
+        return self.own
+
+    def shapes(self) -> Sequence[Sequence[int]]:
+        return self.of
+
+    def concrete_inputs(self) -> Sequence[Any]:
+        return self.arguments
+
+
 def test_the_profilers_own_count_comes_first_and_elementwise_is_apart() -> None:
-    assert counted_flop("aten::mm", 24, [[2, 3], [3, 2]], []) == (24, None)
-    assert counted_flop("aten::add", 7, [[7], [7]], []) == (None, 7)
-    assert counted_flop("aten::relu", 0, [[7]], []) == (None, None)
+    assert counted_flop("aten::mm", Recorded(24, [[2, 3], [3, 2]])) == (24, None)
+    assert counted_flop("aten::add", Recorded(7, [[7], [7]])) == (None, 7)
+    assert counted_flop("aten::relu", Recorded(0, [[7]])) == (None, None)
 
 
 def test_a_transposed_convolution_is_counted_on_its_input() -> None:
-    shapes: list[list[int]] = [[2, 4, 5, 5], [4, 3, 2, 2], [], [], [], [], [], [], []]
-    arguments = [None, None, None, [2, 2], [0, 0], [1, 1], True, [0, 0], 1]
     once = 2 * (2 * 25) * (4 * 3 * 2 * 2)
-    assert counted_flop("aten::convolution", 0, shapes, arguments) == (once, None)
-    shapes = [[2, 3, 10, 10], [2, 4, 5, 5], [4, 3, 2, 2], *[[]] * 8]
-    arguments = [None] * 4 + [[2, 2], [0, 0], [1, 1], True, [0, 0], 1, [True, True, False]]
-    assert counted_flop("aten::convolution_backward", 0, shapes, arguments) == (2 * once, None)
+    forward = Recorded(
+        of=[[2, 4, 5, 5], [4, 3, 2, 2], [], [], [], [], [], [], []],
+        arguments=[None, None, None, [2, 2], [0, 0], [1, 1], True, [0, 0], 1],
+    )
+    assert counted_flop("aten::convolution", forward) == (once, None)
+    backward = Recorded(
+        of=[[2, 3, 10, 10], [2, 4, 5, 5], [4, 3, 2, 2], *[[]] * 8],
+        arguments=[*[None] * 4, [2, 2], [0, 0], [1, 1], True, [0, 0], 1, [True, True, False]],
+    )
+    assert counted_flop("aten::convolution_backward", backward) == (2 * once, None)
 
 
 def test_arguments_that_were_not_recorded_make_it_unknown() -> None:
-    assert counted_flop("aten::convolution", 0, [[2, 4, 5, 5], [4, 4, 1, 1]], []) == (None, None)
-    assert counted_flop("aten::convolution_backward", 0, [[], [], []], []) == (None, None)
+    without_values = Recorded(of=[[2, 4, 5, 5], [4, 4, 1, 1]])
+    assert counted_flop("aten::convolution", without_values) == (None, None)
+    assert counted_flop("aten::convolution_backward", Recorded(of=[[], [], []])) == (None, None)

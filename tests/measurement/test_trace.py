@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from torch._C._autograd import DeviceType
+from torch._C._profiler import RecordScope, _EventType
+
 from lightning_profile.measurement.trace import read_ops
 
 WORKSPACE, OUTPUT = 11_149_824, 18_874_368
@@ -30,8 +33,8 @@ class Event:
     correlation_id: int = 0
 
     @property
-    def tag(self) -> SimpleNamespace:
-        return SimpleNamespace(name=self.kind)
+    def tag(self) -> _EventType:
+        return _EventType.__members__[self.kind]
 
     @property
     def start_time_ns(self) -> int:
@@ -51,7 +54,7 @@ class Event:
     def extra_fields(self) -> SimpleNamespace:
         return SimpleNamespace(
             sequence_number=-1,
-            scope=SimpleNamespace(name="FUNCTION"),
+            scope=RecordScope.FUNCTION,
             ptr=77 if abs(self.size) == WORKSPACE else 99,
             alloc_size=self.size,
             total_reserved=0,
@@ -70,7 +73,7 @@ class Flat:
             "name": self._event.name,
             "start_ns": self._event.start,
             "correlation_id": self._event.correlation_id,
-            "device_type": SimpleNamespace(name=self._event.device),
+            "device_type": DeviceType.__members__[self._event.device],
             "flops": 0,
             "shapes": [],
             "concrete_inputs": [],
