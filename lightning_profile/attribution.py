@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from lightning_profile.records import Allocation, Call, Measurement, Op, Phase
 
+_RowKey = tuple[int, str | None, Phase | None]
+
 
 @dataclass(eq=False, slots=True)
 class _Span:
@@ -26,9 +28,12 @@ class _Span:
     cpu_time_ns: int = 0
     allocated_bytes: int = 0
     workspace_bytes: int = 0
-    live_bytes: int = 0
-    peak_bytes: int = 0
     reserved_bytes: int | None = None
+
+    @property
+    def row(self) -> _RowKey:
+        """The row that it is summed in."""
+        return self.step, self.layer, self.phase
 
 
 def attribute(
@@ -49,12 +54,12 @@ def attribute(
         # A mark's own time is Python between the operators, which is no operator's.
         owner = span if op.call is None else rest[op.step]
         owner.cpu_time_ns += cpu_time_ns
-    _follow_blocks(ops, spans, memory_device)
+    peaks = _follow_blocks(ops, spans, memory_device)
 
-    rows: defaultdict[tuple[int, str | None, Phase | None], list[_Span]] = defaultdict(list)
+    rows: defaultdict[_RowKey, list[_Span]] = defaultdict(list)
     for span in dict.fromkeys(spans):
-        rows[span.step, span.layer, span.phase].append(span)
-    return [_summed(row) for row in rows.values()]
+        rows[span.row].append(span)
+    return [_summed(row, peaks.get(key, 0)) for key, row in rows.items()]
 
 
 def _spans_of(ops: Sequence[Op], calls: Sequence[Call | None]) -> list[_Span]:
@@ -122,9 +127,17 @@ def _self_times_ns(ops: Sequence[Op]) -> list[int]:
     return times
 
 
-def _follow_blocks(ops: Sequence[Op], spans: Sequence[_Span], memory_device: str) -> None:
-    """Decide for each block whether it outlived the span that allocated it."""
+def _follow_blocks(
+    ops: Sequence[Op], spans: Sequence[_Span], memory_device: str
+) -> dict[_RowKey, int]:
+    """Decide for each block whether it outlived the span that allocated it.
+
+    Returns:
+        Per row the most bytes of its own blocks that were alive at one moment.
+    """
     owner_of: dict[int, tuple[_Span, int]] = {}
+    live: defaultdict[_RowKey, int] = defaultdict(int)
+    peaks: defaultdict[_RowKey, int] = defaultdict(int)
     for allocation, span in _in_time_order(ops, spans):
         if allocation.device_type != memory_device:
             continue
@@ -132,14 +145,17 @@ def _follow_blocks(ops: Sequence[Op], spans: Sequence[_Span], memory_device: str
         if allocation.bytes > 0:
             owner_of[allocation.address] = (span, allocation.bytes)
             span.allocated_bytes += allocation.bytes
-            span.live_bytes += allocation.bytes
-            span.peak_bytes = max(span.peak_bytes, span.live_bytes)
+            live[span.row] += allocation.bytes
+            peaks[span.row] = max(peaks[span.row], live[span.row])
             continue
         owner, size = owner_of.pop(allocation.address, (None, 0))
+        if owner is None:  # from before the window
+            continue
+        live[owner.row] -= size
         if owner is span:
             span.allocated_bytes -= size
             span.workspace_bytes += size
-            span.live_bytes -= size
+    return peaks
 
 
 def _in_time_order(ops: Sequence[Op], spans: Sequence[_Span]) -> Iterator[tuple[Allocation, _Span]]:
@@ -152,7 +168,7 @@ def _in_time_order(ops: Sequence[Op], spans: Sequence[_Span]) -> Iterator[tuple[
     return iter(sorted(events, key=lambda event: event[0].time_ns))
 
 
-def _summed(spans: Sequence[_Span]) -> Measurement:
+def _summed(spans: Sequence[_Span], peak_allocated_bytes: int) -> Measurement:
     first, last = spans[0], spans[-1]
     ops = [op for span in spans for op in span.ops]
     has_device = any(op.device_time_ns is not None for op in ops)
@@ -161,14 +177,18 @@ def _summed(spans: Sequence[_Span]) -> Measurement:
         phase=first.phase,
         step=first.step,
         calls=len(spans) if first.layer is not None else 0,
-        counted_flop=_known_sum(op.counted_flop for op in ops),
+        counted_flop=(
+            None
+            if any(op.is_uncounted for op in ops)
+            else _known_sum(op.counted_flop for op in ops)
+        ),
         counted_elementwise_flop=_known_sum(op.counted_elementwise_flop for op in ops),
         cpu_time_ns=sum(span.cpu_time_ns for span in spans),
         device_time_ns=_known_sum(op.device_time_ns for op in ops),
         kernels=sum(op.kernels for op in ops) if has_device else None,
         allocated_bytes=sum(span.allocated_bytes for span in spans),
         workspace_bytes=sum(span.workspace_bytes for span in spans),
-        peak_allocated_bytes=max(span.peak_bytes for span in spans),
+        peak_allocated_bytes=peak_allocated_bytes,
         reserved_bytes=last.reserved_bytes,
     )
 

@@ -58,20 +58,26 @@ class LayerProfiler(Callback):
         self._wake_at: float = _NEVER
         self._record_from: float = _NEVER
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the layers, so that a mistake is an error before the first step."""
-        if stage == "fit":
-            self._layers = select_layers(pl_module, self._patterns)
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what will be profiled and where the results go."""
-        self._is_active = True
-        self._guard(lambda: self._open_report(trainer))
+        """Find the layers, and say what will be profiled and where the results go.
+
+        This late because a model may build its layers in ``setup`` or ``configure_model``.
+        """
+        self._layers = select_layers(pl_module, self._patterns)
+        self._is_active = not _has_profiler_of_its_own(trainer)
+        if self._is_active:
+            self._guard(lambda: self._open_report(trainer))
+        else:
+            warnings.warn(
+                "the Trainer's own profiler uses torch.profiler, and two at once may crash: this "
+                "training has no layer profile",
+                stacklevel=2,
+            )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan this epoch's window."""
         if self._is_active:
-            self._guard(lambda: self._plan_window(trainer.num_training_batches))
+            self._guard(lambda: self._plan_window(_steps_to_come(trainer)))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -91,6 +97,11 @@ class LayerProfiler(Callback):
         """End a step of the window, and report once it was the last."""
         if self._window is not None:
             self._guard(lambda: self._end_step(trainer, pl_module))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report before a validation inside of the epoch, rather than record all of it."""
+        if self._window is not None:
+            self._guard(lambda: self._finish_window(trainer, pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report a window that the epoch's end has cut short."""
@@ -114,8 +125,7 @@ class LayerProfiler(Callback):
         log_dir = trainer.log_dir  # on every rank: it is broadcast
         if not trainer.is_global_zero:
             return
-        if self._report is None:
-            self._report = RunReport(self._layers, self._schedule)
+        self._report = RunReport(self._layers, self._schedule)
         self._report.open(trainer.loggers, _run_folder(trainer, log_dir))
 
     def _plan_window(self, epoch_steps: float) -> None:
@@ -126,7 +136,7 @@ class LayerProfiler(Callback):
                 self._has_said_shrunk = True
                 warnings.warn(
                     f"a window of {self._schedule} needs {self._schedule.steps} steps but the "
-                    f"epoch has {epoch_steps}: shrunk to {self._plan}",
+                    f"epoch has {epoch_steps:.0f}: shrunk to {self._plan}",
                     stacklevel=2,
                 )
         self._wake_at = self._plan.wait
@@ -164,7 +174,7 @@ class LayerProfiler(Callback):
             return
         if not self._batch_sizes:
             window.close()
-            warnings.warn("the epoch ended in the warm-up, so it has no profile", stacklevel=2)
+            warnings.warn("the window ended in its warm-up: no layer profile", stacklevel=2)
             return
         started_ns = time.perf_counter_ns()
         result = analyse(
@@ -206,15 +216,37 @@ class LayerProfiler(Callback):
 
 
 def _run_folder(trainer: Trainer, log_dir: str | None) -> Path | None:
-    """Where the files go: beside the logs, or a new folder if there is no logger."""
-    if trainer.loggers:
-        return Path(log_dir) if log_dir is not None else None
+    """Where the files go: a logger's own folder of this run, or else a new folder.
+
+    Not every logger has a folder per run: ``trainer.log_dir`` is then one for all runs.
+    """
+    is_dry_run: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
+    if is_dry_run:  # Lightning writes nothing then, and neither do we
+        return None
+    if log_dir is not None and hasattr(trainer.logger, "log_dir"):
+        return Path(log_dir)
     parent = Path(trainer.default_root_dir) / "lightning_profile"
-    warnings.warn(
-        f"the training has no logger, so there are no charts; the layer profile is in {parent}",
-        stacklevel=2,
-    )
+    if not trainer.loggers:
+        warnings.warn(
+            f"the training has no logger, so there are no charts; the layer profile is in {parent}",
+            stacklevel=2,
+        )
     return new_version(parent)
+
+
+def _has_profiler_of_its_own(trainer: Trainer) -> bool:
+    """Whether the Trainer records with torch.profiler; by name, as Lightning has two packages."""
+    profiler: object = trainer.profiler  # type: ignore[attr-defined]
+    return any(kind.__name__ == "PyTorchProfiler" for kind in type(profiler).__mro__)
+
+
+def _steps_to_come(trainer: Trainer) -> float:
+    """Batches that this epoch will train on, as far as that is known."""
+    steps = float(trainer.num_training_batches)
+    if trainer.max_steps >= 0:
+        left = trainer.max_steps - trainer.global_step
+        steps = min(steps, left * trainer.accumulate_grad_batches)
+    return max(1, steps)
 
 
 def _dataset_name(trainer: Trainer) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -11,9 +11,11 @@ from lightning_profile.records import Call, Comparison, Cost, Layer, Measurement
 
 PhaseCosts = Mapping[Phase, Cost]
 
-NOT_RUN = "did not run in the recorded steps"
-UNSUPPORTED = "no theory for {}: theoretical values are unknown"
+NOT_RUN = "did not run in the recorded steps (calls in a compiled graph are not seen)"
+UNSUPPORTED = "no theory for this {}: theoretical values are unknown"
 NO_BACKWARD = "no backward pass was recorded"
+OTHER_BACKWARD = "backward ran for {} of {} calls: theoretical values are unknown"
+NO_COUNT = "operators without a formula: counted FLOPs are unknown"
 
 
 def sum_costs(costs: Sequence[Cost]) -> Cost:
@@ -28,16 +30,24 @@ def sum_costs(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def comparable_steps(batch_sizes: Mapping[int, int | None]) -> list[int]:
-    """The steps of the commonest batch size; the earlier size if two are as common.
+def comparable_steps(batch_sizes: Mapping[int, int | None], calls: Sequence[Call]) -> list[int]:
+    """The steps that did the same work: one batch size, and the same calls of the same shapes.
 
     Args:
         batch_sizes: Samples in the batch of each recorded step, in order.
+        calls: Every call of a selected layer.
+
+    Returns:
+        The steps of the commonest kind; of the earlier one if two are as common.
     """
-    if not batch_sizes:
+    calls_of: defaultdict[int, list[Call]] = defaultdict(list)
+    for call in calls:
+        calls_of[call.step].append(replace(call, step=0))
+    kinds = {step: (size, tuple(calls_of[step])) for step, size in batch_sizes.items()}
+    if not kinds:
         return []
-    commonest, _ = Counter(batch_sizes.values()).most_common(1)[0]
-    return [step for step, size in batch_sizes.items() if size == commonest]
+    commonest, _ = Counter(kinds.values()).most_common(1)[0]
+    return [step for step, kind in kinds.items() if kind == commonest]
 
 
 def compare(
@@ -81,6 +91,13 @@ def _compare_phase(
     first_step = calls[0][0].step if calls else None
     in_step = [(call, costs) for call, costs in calls if call.step == first_step]
     cost = _cost(phase, [costs for _, costs in in_step])
+    measured = _summarise(measurements) if measurements else None
+    notes = _notes(layer, in_step, cost, measured)
+    if phase is Phase.BACKWARD and measured is not None:
+        differentiable = sum(call.output_requires_grad for call, _ in in_step)
+        if measured.calls != differentiable:  # checkpointing, or a loss that was not used
+            cost = None
+            notes.append(OTHER_BACKWARD.format(measured.calls, differentiable))
     dtype = in_step[0][0].dtype if in_step else None
     return Comparison(
         layer=layer,
@@ -89,8 +106,8 @@ def _compare_phase(
         calls=len(in_step),
         dtype=str(dtype).removeprefix("torch.") if dtype is not None else None,
         cost=cost,
-        measured=_summarise(measurements) if measurements else None,
-        note=_note(layer, bool(calls), cost, bool(measurements)),
+        measured=measured,
+        note="; ".join(notes),
     )
 
 
@@ -118,12 +135,20 @@ def _summarise(rows: Sequence[Measurement]) -> Measurement:
     )
 
 
-def _note(layer: Layer, did_run: bool, cost: Cost | None, was_measured: bool) -> str:
-    if not did_run:
-        return NOT_RUN
+def _notes(
+    layer: Layer,
+    calls: Sequence[tuple[Call, PhaseCosts | None]],
+    cost: Cost | None,
+    measured: Measurement | None,
+) -> list[str]:
+    """Why something is unknown."""
+    if not calls:
+        return [NOT_RUN]
     notes = []
     if cost is None:
         notes.append(UNSUPPORTED.format(layer.type_name))
-    if not was_measured:
+    if measured is None:
         notes.append(NO_BACKWARD)
-    return "; ".join(notes)
+    elif measured.counted_flop is None:
+        notes.append(NO_COUNT)
+    return notes

@@ -51,7 +51,7 @@ def analyse(
     calls = [call for call in recording.calls if call is not None]
     costed = theory.cost_calls(layers, calls)
     measurements = attribute(recording.ops, recording.calls, memory_device=device.type)
-    steps = comparable_steps(batch_sizes)
+    steps = comparable_steps(batch_sizes, calls)
     first = {call.layer: (call, costs) for call, costs in reversed(costed) if call.step in steps}
     derivations = {
         layer.qualified_name: Derivation(

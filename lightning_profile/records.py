@@ -144,6 +144,7 @@ class Op:
         is_autograd_node: Whether this is the backward of a numbered forward operator.
         counted_flop: Products by formula over the recorded shapes; ``None`` without a formula.
         counted_elementwise_flop: Element-wise adds and multiplies, likewise.
+        is_uncounted: Whether it does products for which there is no formula.
         kernels: Kernels, copies and memsets that it launched itself (not its children).
         device_time_ns: Their summed device time; ``None`` where no device was recorded.
         allocations: Blocks that it allocated or freed itself (not its children).
@@ -161,6 +162,7 @@ class Op:
     is_autograd_node: bool
     counted_flop: int | None
     counted_elementwise_flop: int | None
+    is_uncounted: bool
     kernels: int
     device_time_ns: int | None
     allocations: tuple[Allocation, ...]
@@ -175,7 +177,8 @@ class Measurement:
         phase: Forward or backward; ``None`` for what belongs to no selected layer.
         step: The training batch, counted from the start of the epoch.
         calls: Calls of the layer in this step that the phase was executed for.
-        counted_flop: Products counted by formula over the operators that ran.
+        counted_flop: Products counted by formula over the operators that ran; ``None`` if there
+            are none with a formula, or one without.
         counted_elementwise_flop: Element-wise adds and multiplies, likewise.
         cpu_time_ns: Host time inside the operators.
         device_time_ns: Summed time of the kernels they launched; ``None`` without a device.
@@ -250,10 +253,11 @@ class Comparison:
 
     @property
     def time_ns(self) -> int | None:
-        """Device time where kernels ran, otherwise CPU time."""
+        """Device time where there is a device, otherwise CPU time."""
         if self.measured is None:
             return None
-        return self.measured.device_time_ns or self.measured.cpu_time_ns
+        device_time_ns = self.measured.device_time_ns
+        return self.measured.cpu_time_ns if device_time_ns is None else device_time_ns
 
     @property
     def flop_per_s(self) -> float | None:

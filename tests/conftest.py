@@ -72,7 +72,7 @@ def train(
     """Train what ``model`` makes, for real; returns it and its trainer."""
     seed_everything(1)
     module = model()
-    data = options.pop("data", None) or small_data()
+    data = options.pop("data") if "data" in options else small_data()
     settings = {
         "max_epochs": 1,
         "accelerator": "cpu",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -98,6 +100,7 @@ def op(position: int, parent: int | None, **values: object) -> Op:
         "is_autograd_node": False,
         "counted_flop": None,
         "counted_elementwise_flop": None,
+        "is_uncounted": False,
         "kernels": 0,
         "device_time_ns": None,
         "allocations": (),
@@ -183,3 +186,38 @@ def test_the_engines_frees_are_the_layers_but_its_sums_of_gradients_are_not() ->
     assert (backward.allocated_bytes, backward.workspace_bytes) == (0, 64)
     assert backward.cpu_time_ns == 100 - 20
     assert rows[None, None].allocated_bytes == 16
+
+
+def test_the_peak_is_of_all_calls_of_a_step_together() -> None:
+    second = replace(CALL, index=1)
+    ops = [
+        op(0, None, end_ns=1000),
+        op(1, 0, call=0, end_ns=100, allocations=(block(11, 1, 10), block(12, 2, 5))),
+        op(30, 0, call=1, end_ns=400, allocations=(block(301, 3, 10), block(302, 1, -10))),
+    ]
+    rows = {row.layer: row for row in attribute(ops, [CALL, second], memory_device="cpu")}
+    layer = rows["conv"]
+    assert (layer.calls, layer.allocated_bytes, layer.peak_allocated_bytes) == (2, 25, 25)
+
+
+def test_a_count_with_a_part_missing_is_unknown() -> None:
+    ops = [op(0, None, counted_flop=7, end_ns=100), op(1, 0, is_uncounted=True)]
+    (row,) = attribute(ops, [], memory_device="cpu")
+    assert row.counted_flop is None
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x @ self.weight
+        return F.scaled_dot_product_attention(x, x, x)
+
+
+def test_attention_beside_a_product_is_not_counted_as_the_product_alone() -> None:
+    model = nn.Sequential(Attention())
+    source = torch.ones(2, 4, 8)
+    rows = measure(model, ["Attention-1"], lambda: model(source).sum().backward())
+    assert rows["0", "forward"].counted_flop is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
+from lightning_profile.comparison import NOT_RUN
 from lightning_profile.measurement import is_profiler_running
 from lightning_profile.report.columns import QUANTITIES
 from tests.conftest import SmallCnn, read_csv, read_json, small_data, train
@@ -175,15 +178,28 @@ def test_a_schedule_longer_than_the_epoch_shrinks_and_says_so(tmp_path: Path) ->
     assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
 
 
-def test_max_steps_inside_the_window_reports_what_was_recorded(tmp_path: Path) -> None:
-    train(tmp_path, profiler(schedule=Schedule(wait=1, warmup=1, active=4)), max_steps=4)
+def test_max_steps_before_the_windows_end_shrinks_it(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="epoch has 4: shrunk to wait 0, warmup 1, active 3"):
+        train(tmp_path, profiler(schedule=Schedule(wait=2, warmup=1, active=3)), max_steps=4)
+    assert {row["steps"] for row in read_csv(tmp_path)} == {"3"}
+
+
+def test_an_epoch_that_ends_inside_the_window_reports_what_was_recorded(tmp_path: Path) -> None:
+    class Endless(IterableDataset[Any]):
+        """Of a length that no one knows beforehand."""
+
+        def __iter__(self) -> Iterator[Any]:
+            yield from small_data(32).dataset
+
+    schedule = Schedule(wait=1, warmup=1, active=6)
+    train(tmp_path, profiler(schedule=schedule), data=DataLoader(Endless(), batch_size=8))
     assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
 
 
 def test_a_layer_that_never_ran_says_so(tmp_path: Path) -> None:
     train(tmp_path, profiler("unused"))
     for row in read_csv(tmp_path):
-        assert (row["note"], row["calls"]) == ("did not run in the recorded steps", "0")
+        assert (row["note"], row["calls"]) == (NOT_RUN, "0")
         assert {row[name] for name in QUANTITIES} == {""}
 
 
@@ -192,7 +208,7 @@ def test_a_layer_without_theory_still_has_its_measured_half(tmp_path: Path) -> N
     linear, norm = read_csv(tmp_path)[0:4:2]
     for row in (linear, norm):
         assert row["theoretical_flop"] == row["flop_ratio"] == ""
-        assert f"no theory for {row['layer_type']}" in row["note"]
+        assert f"no theory for this {row['layer_type']}" in row["note"]
         assert int(row["cpu_time_ns"]) > 0
     by_layer = {row["layer"]: row for row in (linear, norm)}
     assert by_layer["Linear-1"]["counted_flop"] == str(2 * 8 * 200 * 10)
@@ -323,3 +339,71 @@ def test_modules_with_dictionaries_and_keywords_are_read(tmp_path: Path) -> None
     assert window["calls"][0]["output_shapes"] == [[8, 1, 12, 12]]
     row = read_csv(tmp_path)[0]
     assert (row["counted_flop"], row["counted_elementwise_flop"]) == ("", str(8 * 144))
+
+
+def test_a_fault_in_a_hook_never_reaches_the_users_forward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> Iterator[Tensor]:
+        raise RuntimeError("sizes are not supported")
+
+    monkeypatch.setattr("lightning_profile.measurement.calls.tensors_in", broken)
+    with pytest.warns(UserWarning, match="stops here.*sizes are not supported") as warned:
+        model, trainer = train(tmp_path, profiler(), max_epochs=2)
+    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
+    assert trainer.global_step == 16
+    assert not model.conv2._forward_hooks
+
+
+def test_layers_built_in_setup_are_found(tmp_path: Path) -> None:
+    class Late(SmallCnn):
+        def __init__(self) -> None:
+            super().__init__()
+            del self.conv2
+
+        def setup(self, stage: str) -> None:
+            self.conv2 = nn.Conv2d(4, 8, 3, padding=1)
+
+    train(tmp_path, profiler("conv2"), model=Late)
+    assert read_csv(tmp_path)[0]["counted_flop"] == str(8 * FLOP_PER_IMAGE)
+
+
+def test_the_trainers_own_torch_profiler_means_no_profile_and_one_warning(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="the Trainer's own profiler") as warned:
+        _, trainer = train(tmp_path, profiler(), profiler="pytorch", max_epochs=2)
+    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
+    assert trainer.global_step == 16
+    assert not list(tmp_path.rglob("layer_profile.*"))
+
+
+def test_every_logger_gets_the_scalars_and_the_files_lie_once(tmp_path: Path) -> None:
+    loggers = [CSVLogger(tmp_path, name="one"), CSVLogger(tmp_path, name="two")]
+    train(tmp_path, profiler(), logger=loggers)
+    for metrics in sorted(tmp_path.rglob("metrics.csv")):
+        assert "Conv2d-2/forward/counted_flop" in metrics.read_text("utf-8")
+    assert len(list(tmp_path.rglob("metrics.csv"))) == 2
+    assert len(read_csv(tmp_path)) == 2
+
+
+def test_a_validation_inside_of_the_window_ends_it(tmp_path: Path) -> None:
+    class Validated(SmallCnn):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            assert not is_profiler_running()
+            assert not self.conv2._forward_hooks
+
+        def val_dataloader(self) -> DataLoader[Any]:
+            return small_data(16, shuffle=False)
+
+    schedule = Schedule(wait=1, warmup=1, active=4)
+    train(tmp_path, profiler(schedule=schedule), model=Validated, val_check_interval=4)
+    assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
+
+
+def test_bf16_mixed_counts_its_casts_and_keeps_gradients_in_float32(tmp_path: Path) -> None:
+    train(tmp_path, profiler(), precision="bf16-mixed")
+    forward, backward = read_csv(tmp_path)
+    assert forward["dtype"] == "bfloat16"
+    assert forward["counted_flop"] == str(8 * FLOP_PER_IMAGE)
+    assert backward["counted_flop"] == str(16 * FLOP_PER_IMAGE)
+    assert backward["theoretical_allocated_bytes"] == str(2 * 8 * 4 * 100 + 4 * (8 * 4 * 9 + 8))
+    assert backward["allocated_bytes"] == backward["theoretical_allocated_bytes"]

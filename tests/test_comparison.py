@@ -9,7 +9,9 @@ from torch import nn
 
 from lightning_profile.comparison import (
     NO_BACKWARD,
+    NO_COUNT,
     NOT_RUN,
+    OTHER_BACKWARD,
     comparable_steps,
     compare,
     sum_costs,
@@ -50,10 +52,31 @@ def measured(**values: Any) -> Measurement:
 
 
 def test_the_commonest_batch_size_is_compared_and_the_earlier_of_two() -> None:
-    assert comparable_steps({10: 8, 11: 8, 12: 3}) == [10, 11]
-    assert comparable_steps({10: 3, 11: 8, 12: 8}) == [11, 12]
-    assert comparable_steps({10: 8, 11: 3}) == [10]
-    assert comparable_steps({}) == []
+    assert comparable_steps({10: 8, 11: 8, 12: 3}, []) == [10, 11]
+    assert comparable_steps({10: 3, 11: 8, 12: 8}, []) == [11, 12]
+    assert comparable_steps({10: 8, 11: 3}, []) == [10]
+    assert comparable_steps({}, []) == []
+
+
+def test_steps_of_one_batch_size_but_other_shapes_are_not_mixed() -> None:
+    calls = [
+        replace(CALL, step=step, input_shapes=((2, size),)) for step, size in enumerate((8, 12, 12))
+    ]
+    assert comparable_steps({0: 2, 1: 2, 2: 2}, calls) == [1, 2]
+
+
+def test_a_backward_that_ran_for_some_calls_only_has_no_theory() -> None:
+    calls = [(CALL, COSTS), (replace(CALL, index=1), COSTS)]  # as checkpointing's recomputation
+    rows = [measured(calls=2), measured(phase=Phase.BACKWARD, calls=1)]
+    forward, backward = compare([LAYER], calls, rows, [0])
+    assert forward.cost is not None
+    assert backward.cost is None
+    assert backward.note == OTHER_BACKWARD.format(1, 2)
+
+
+def test_an_unknown_count_says_why() -> None:
+    forward, _ = compare([LAYER], [(CALL, COSTS)], [measured(counted_flop=None)], [0])
+    assert forward.note == NO_COUNT
 
 
 def test_times_are_the_median_and_only_of_the_steps_asked_for() -> None:
@@ -93,7 +116,7 @@ def test_a_layer_that_did_not_run_says_so() -> None:
 def test_a_layer_without_theory_still_has_its_measured_half() -> None:
     forward, _ = compare([LAYER], [(CALL, None)], [measured()], [0])
     assert forward.cost is None
-    assert "no theory for Conv2d" in forward.note
+    assert "no theory for this Conv2d" in forward.note
     assert forward.measured is not None
     assert forward.flop_ratio is forward.flop_per_s is None
 

@@ -38,11 +38,14 @@ class CallRecorder:
         calls: What was seen, in the order in which the calls began. An entry is ``None`` while
             its call is under way, and stays so if the call ended with an exception.
         step: The training batch under way; calls outside of one (``None``) are not noted.
+        fault: The first error of ours inside of a hook. The hooks run in the user's forward, so
+            it is kept for the window to raise later, and nothing more is noted.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.calls: list[Call | None] = []
         self.step: int | None = None
+        self.fault: Exception | None = None
         self._layers = layers
         self._open: list[_OpenCall] = []
         self._calls_in_step: Counter[tuple[str, int]] = Counter()
@@ -68,9 +71,7 @@ class CallRecorder:
             self._open.pop().mark.__exit__(None, None, None)
 
     def enter(self, layer: Layer, inputs: object) -> None:
-        """A forward of ``layer`` begins."""
-        if self.step is None:
-            return
+        """A forward of ``layer`` begins, in a step."""
         tensors = list(tensors_in(inputs))
         mark = record_function(f"{CALL_MARK}{len(self.calls)}")
         self._open.append(
@@ -89,7 +90,7 @@ class CallRecorder:
     def leave(self, layer: Layer, output: object) -> None:
         """A forward of ``layer`` ended, with an exception if ``output`` is ``None``."""
         if self.step is None or not self._open or self._open[-1].layer is not layer:
-            return
+            return  # its beginning was not noted
         opened = self._open.pop()
         opened.mark.__exit__(None, None, None)
         if output is None:
@@ -115,7 +116,13 @@ class _Enter:
     layer: Layer
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self.recorder.enter(self.layer, (args, kwargs))
+        recorder = self.recorder
+        if recorder.step is None or recorder.fault is not None:
+            return
+        try:
+            recorder.enter(self.layer, (args, kwargs))
+        except Exception as fault:
+            recorder.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +131,10 @@ class _Leave:
     layer: Layer
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.recorder.leave(self.layer, output)
+        recorder = self.recorder
+        if recorder.step is None or recorder.fault is not None:
+            return
+        try:
+            recorder.leave(self.layer, output)
+        except Exception as fault:
+            recorder.fault = fault

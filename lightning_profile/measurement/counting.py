@@ -9,10 +9,17 @@ operators have one here. ``torch.utils.flop_counter`` has formulas for them too,
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 Shape = Sequence[int]
+
+# Operators that multiply and have no formula anywhere: what contains one has no known count.
+_WITHOUT_FORMULA = re.compile(
+    r"aten::(_scaled_dot_product|_?(flash|efficient)_attention|(_cudnn_|_thnn_|mkldnn_)?"
+    r"(rnn|lstm|gru)|_trilinear|_int_mm|_scaled_mm|_grouped_mm|addmv|mv$|dot$|vdot|addr|ger$)"
+)
 
 _ELEMENTWISE = frozenset({"aten::add", "aten::mul"})  # with_flops: one per element, not products
 
@@ -49,6 +56,11 @@ def counted_flop(name: str, operator: RecordedOperator) -> tuple[int | None, int
     if formula is None:
         return None, None
     return formula(operator.shapes(), operator.concrete_inputs()), None
+
+
+def lacks_formula(name: str) -> bool:
+    """Whether the operator does products that nothing here can count."""
+    return _WITHOUT_FORMULA.match(name) is not None
 
 
 def _convolution(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:

@@ -17,7 +17,7 @@ from torch._C._profiler import RecordScope, _EventType
 from torch.profiler import record_function
 
 from lightning_profile.measurement.calls import CALL_MARK
-from lightning_profile.measurement.counting import counted_flop
+from lightning_profile.measurement.counting import counted_flop, lacks_formula
 from lightning_profile.records import Allocation, Op
 
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
@@ -47,7 +47,7 @@ class _Reader:
 
     def __init__(self, results: Any, *, has_device: bool) -> None:
         self.ops: list[Op] = []
-        self._has_device = has_device
+        self._device_work: set[tuple[str, int]] = set()
         host = results.events()
         if has_device:
             everything = host
@@ -59,16 +59,25 @@ class _Reader:
                 for event in everything
                 if event.device_type() != DeviceType.CPU and event.name() not in host_names
             }
-        self._flat = {event.correlation_id(): event for event in host}
+        # Runtime calls have numbers of their own, so the number alone is ambiguous.
+        # A device that delivered nothing at all was not recorded.
+        self._has_device = bool(self._device_work)
+        self._flat = {(event.correlation_id(), event.name()): event for event in host}
         self._step_starts: list[int] = []
         self._steps: list[tuple[int, int]] = []  # (end, number), beside _step_starts
 
     def find_steps(self, roots: Sequence[Any]) -> None:
-        """Note when each marked step began and ended."""
+        """Note when each marked step began and ended.
+
+        Raises:
+            RuntimeError: If there is no mark, so that nothing read would be the window's.
+        """
         for event in roots:
             if event.name.startswith(STEP_MARK):
                 self._step_starts.append(event.start_time_ns)
                 self._steps.append((event.end_time_ns, int(event.name[len(STEP_MARK) :])))
+        if not self._steps:
+            raise RuntimeError("the profiler lost the window, perhaps to another profiler")
 
     def read(self, events: Iterable[Any], *, parent: int | None, is_counted: bool) -> None:
         """Append ``events`` and all below them, unless they began outside of every step."""
@@ -85,11 +94,13 @@ class _Reader:
 
     def _read_operator(self, event: Any, step: int, parent: int | None, is_counted: bool) -> None:
         name, fields = event.name, event.extra_fields
-        flat = self._flat[event.correlation_id]
+        flat = self._flat[event.correlation_id, name]
         below = _Below(event.children)
         counted: tuple[int | None, int | None] = (None, None)
+        is_unknown = False
         if not is_counted:  # an operator inside a counted one is part of its formula
             counted = counted_flop(name, flat)
+            is_unknown = counted[0] is None and lacks_formula(name)
             is_counted = counted != (None, None)
         sequence_number = fields.sequence_number
         kernel_times_ns = self._kernel_times_ns(below.device_events)
@@ -108,6 +119,7 @@ class _Reader:
                 is_autograd_node=fields.scope == RecordScope.BACKWARD_FUNCTION,
                 counted_flop=counted[0],
                 counted_elementwise_flop=counted[1],
+                is_uncounted=is_unknown,
                 kernels=len(kernel_times_ns),
                 device_time_ns=sum(kernel_times_ns) if self._has_device else None,
                 allocations=tuple(_allocation(child) for child in below.allocations),
@@ -124,8 +136,6 @@ class _Reader:
         return number if time_ns <= end else None
 
     def _kernel_times_ns(self, device_events: Sequence[Any]) -> list[int]:
-        if not self._has_device:
-            return []
         return [
             event.duration_time_ns
             for event in device_events
@@ -186,6 +196,7 @@ def _loose_allocation(event: Any, step: int) -> Op:
         is_autograd_node=False,
         counted_flop=None,
         counted_elementwise_flop=None,
+        is_uncounted=False,
         kernels=0,
         device_time_ns=None,
         allocations=(_allocation(event),),

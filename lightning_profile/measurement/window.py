@@ -80,15 +80,23 @@ class Window:
         self._mark.__enter__()  # type: ignore[no-untyped-call]
 
     def end_step(self) -> None:
-        """The batch has ended, its backward pass and optimizer step included."""
+        """The batch has ended, its backward pass and optimizer step included.
+
+        Raises:
+            Exception: What went wrong in a hook of ours during the step.
+        """
         self._calls.step = None
         if self._mark is not None:
             self._mark.__exit__(None, None, None)
             self._mark = None
+        if self._calls.fault is not None:
+            fault, self._calls.fault = self._calls.fault, None
+            raise fault
 
     def close(self) -> None:
         """Remove the hooks and stop the profiler; safe at any time and more than once."""
         self._calls.detach()
+        self._calls.fault = None  # closing must not raise for what is given up anyway
         self.end_step()
         if self._is_warm:
             self._is_warm = False

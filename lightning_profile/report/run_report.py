@@ -57,8 +57,8 @@ class RunReport:
             self._places[JSON_NAME] = JsonFile(
                 folder / JSON_NAME, self._layers, self._schedule
             ).write
-        for logger in loggers:
-            name = type(logger).__name__
+        for number, logger in enumerate(loggers, start=1):
+            name = f"logger {number} ({type(logger).__name__})"
             self._places[name] = _to_logger(logger)
             writer = getattr(logger, "experiment", None)
             if isinstance(writer, SummaryWriter):

@@ -1,9 +1,11 @@
 """Closed forms of convolutions in one, two and three dimensions.
 
 Conventions: a multiply-accumulate is 2 FLOPs; positions in the zero padding count like any other,
-as they do in every published count; traffic is compulsory, that is each operand of each of the
-three products read once and each result written once. The products are those of Dumoulin & Visin,
-"A guide to convolution arithmetic for deep learning" (arXiv:1603.07285), chapters 2 and 4:
+as they do in every published count. Traffic is compulsory, that is each operand of each of the
+three products read once and each result written once. Operands have the output's element type
+(autocast's, where that is on); gradients of parameters are kept in the parameters' own. The
+products are those of Dumoulin & Visin, "A guide to convolution arithmetic for deep learning"
+(arXiv:1603.07285), chapters 2 and 4:
 
     forward      output      = input  * weight
     grad_input   grad_input  = grad_output * weight, transposed
@@ -39,13 +41,21 @@ class _Geometry:
     bias: Expression
     output: Expression
     item_bytes: Expression
+    parameter_item_bytes: Expression
+
+    def fits(self, call: Call) -> bool:
+        """Whether the output that was seen has the sizes that the closed form says."""
+        sizes = tuple(size.value for size in self.output_sizes.values())
+        return len(call.output_shapes) == 1 and call.output_shapes[0][-len(sizes) :] == sizes
 
 
 @phase_costs.register(nn.Conv1d)
 @phase_costs.register(nn.Conv2d)
 @phase_costs.register(nn.Conv3d)
-def _convolution_costs(module: _Convolution, call: Call) -> dict[Phase, Cost]:
+def _convolution_costs(module: _Convolution, call: Call) -> dict[Phase, Cost] | None:
     geometry = _geometry(module, call)
+    if not geometry.fits(call):
+        return None  # a subclass whose forward is not the convolution that it inherits
     costs = {Phase.FORWARD: _forward(geometry)}
     if call.input_requires_grad:
         costs[Phase.GRAD_INPUT] = _grad_input(geometry)
@@ -62,7 +72,9 @@ def _convolution_costs(module: _Convolution, call: Call) -> dict[Phase, Cost]:
 @footprint.register(nn.Conv3d)
 def _convolution_footprint(module: _Convolution, call: Call) -> tuple[Equation, ...]:
     geometry = _geometry(module, call)
-    parameter_bytes = symbol("bytes per element", module.weight.itemsize)
+    if not geometry.fits(call):
+        return ()
+    parameter_bytes = geometry.parameter_item_bytes
     kept_input = geometry.padded_input if geometry.padded_input.value else geometry.input
     trainable = [
         count
@@ -90,7 +102,7 @@ def _forward(geometry: _Geometry) -> Cost:
         elementwise=("bias additions", g.output if g.bias.value else ZERO),
         read=total([g.input, g.weight, g.bias]),
         write=g.output,
-        allocated=total([g.output, g.padded_input]),
+        allocated=_bytes(total([g.output, g.padded_input]), g.item_bytes),
         item_bytes=g.item_bytes,
         preamble=sizes,
     )
@@ -103,7 +115,7 @@ def _grad_input(geometry: _Geometry) -> Cost:
         elementwise=("", ZERO),
         read=total([g.output, g.weight]),
         write=g.input,
-        allocated=g.input,
+        allocated=_bytes(g.input, g.item_bytes),
         item_bytes=g.item_bytes,
     )
 
@@ -116,7 +128,7 @@ def _grad_weight(geometry: _Geometry, *, weight: bool, bias: bool) -> Cost:
         elementwise=("bias gradient additions", g.output if bias else ZERO),
         read=total([g.output, g.input if weight else ZERO]),
         write=gradients,
-        allocated=gradients,
+        allocated=_bytes(gradients, g.parameter_item_bytes),
         item_bytes=g.item_bytes,
     )
 
@@ -131,7 +143,7 @@ def _cost(
     item_bytes: Expression,
     preamble: tuple[Equation, ...] = (),
 ) -> Cost:
-    read, write, allocated = (_bytes(count, item_bytes) for count in (read, write, allocated))
+    read, write = _bytes(read, item_bytes), _bytes(write, item_bytes)
     elementwise_name, elementwise_count = elementwise
     lines = [
         flop.equation("FLOPs", "FLOP"),
@@ -192,6 +204,7 @@ def _geometry(module: _Convolution, call: Call) -> _Geometry:
         bias=c_out if module.bias is not None else ZERO,
         output=output,
         item_bytes=symbol("bytes per element", call.dtype.itemsize),
+        parameter_item_bytes=symbol("bytes per parameter", module.weight.itemsize),
     )
 
 

@@ -230,3 +230,24 @@ def test_a_call_without_a_tensor_output_is_an_error() -> None:
 
 def _fields(call: Call) -> dict[str, Any]:
     return {name: getattr(call, name) for name in call.__dataclass_fields__}
+
+
+def test_a_subclass_that_does_something_else_is_unknown_not_wrong() -> None:
+    class SamePadding(nn.Conv2d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+            return super().forward(nn.functional.pad(input, (0, 1, 0, 1)))
+
+    module = SamePadding(3, 4, 3, stride=2)
+    call, _, _ = call_of(module, (2, 3, 8, 8))
+    assert phase_costs(module, call) is None
+    assert footprint(module, call) == ()
+
+
+def test_gradients_of_parameters_are_kept_in_the_parameters_type() -> None:
+    module = nn.Conv2d(3, 4, 3)
+    call, _, _ = call_of(module, (2, 3, 8, 8))
+    mixed = Call(**{**_fields(call), "dtype": torch.bfloat16})
+    costs = phase_costs(module, mixed) or {}
+    assert costs[Phase.GRAD_WEIGHT].allocated_bytes == 4 * (4 * 27 + 4)
+    assert costs[Phase.GRAD_WEIGHT].write_bytes == 2 * (4 * 27 + 4)
+    assert costs[Phase.GRAD_INPUT].allocated_bytes == 2 * 2 * 3 * 8 * 8
