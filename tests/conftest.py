@@ -23,9 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine can't run, and say why."""
     has_mnist = (MNIST_DIR / "MNIST/raw/train-images-idx3-ubyte.gz").exists()
     for item in items:
-        if "gpu" in item.keywords and not torch.cuda.is_available():
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
-        if "mnist" in item.keywords and not has_mnist:
+        if item.get_closest_marker("mnist") and not has_mnist:
             item.add_marker(pytest.mark.skip(reason="needs MNIST's archives in data/MNIST/raw"))
 
 

@@ -137,6 +137,7 @@ def test_blocks_are_kept_or_workspace_by_whether_they_outlive_the_phase() -> Non
     rows = {row.layer: row for row in attribute(ops, [CALL], memory_device="cpu")}
     layer, rest = rows["conv"], rows[None]
     assert (layer.allocated_bytes, layer.workspace_bytes) == (130, 40)
+    assert layer.cpu_time_ns == 20  # two operators; Python between them is not the layer's
     assert layer.peak_allocated_bytes == 140
     assert (rest.allocated_bytes, rest.workspace_bytes) == (11, 0)
     assert not any(row.peak_allocated_bytes for row in attribute(ops, [CALL], memory_device="cuda"))

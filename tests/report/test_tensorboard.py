@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,17 +34,24 @@ def test_each_chart_shows_theory_and_measurement_and_nothing_else() -> None:
     assert shown == ["Conv2d-2/forward/theoretical_flop", "Conv2d-2/forward/counted_flop"]
 
 
-def test_the_layout_and_a_derivation_are_written_once_and_at_once(tmp_path: Path) -> None:
+def test_the_layout_and_each_derivation_are_written_once_and_at_once(tmp_path: Path) -> None:
     writer = SummaryWriter(tmp_path)
     report = TensorBoardReport(writer, [LAYER])
     for epoch in range(2):
         report.write(result(epoch=epoch))
+    (derivation,) = result().derivations
+    report.write(replace(result(epoch=2), derivations=(replace(derivation, costs=None),)))
     events = EventAccumulator(str(tmp_path)).Reload()  # the writer is still open
     (layout_event,) = events.Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(layout_event.tensor_proto.string_val[0])
     assert [category.title for category in layout.category] == ["Conv2d-2"]
-    (text,) = events.Tensors("Conv2d-2/derivation/text_summary")
-    assert "1,000 FLOP" in text.tensor_proto.string_val[0].decode()
+    texts = [
+        event.tensor_proto.string_val[0].decode()
+        for event in events.Tensors("Conv2d-2/derivation/text_summary")
+    ]
+    assert len(texts) == 2
+    assert "1,000 FLOP" in texts[0]
+    assert "There is no theory for Conv2d yet" in texts[1]
     writer.close()
 
 
