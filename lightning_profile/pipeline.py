@@ -6,6 +6,7 @@ Apart from the callback, this is the only place that knows more than one stage; 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 import torch
 from torch import optim
@@ -16,6 +17,7 @@ from lightning_profile.comparison import comparable_steps, compare
 from lightning_profile.devices import describe_device
 from lightning_profile.measurement import Recording, measure_footprint
 from lightning_profile.records import (
+    Call,
     Derivation,
     Equation,
     Footprint,
@@ -58,7 +60,7 @@ def analyse(
             layer=layer,
             call=call,
             costs=costs,
-            footprint=theory.footprint(layer.module, call) or (),
+            footprint=_footprint_equations(layer, call, optimizers),
         )
         for layer in layers
         if layer.qualified_name in first
@@ -78,9 +80,7 @@ def analyse(
         footprints=tuple(
             FootprintComparison(
                 layer=layer,
-                theoretical=_footprint_on_paper(
-                    layer, derivations.get(layer.qualified_name), optimizers
-                ),
+                theoretical=_footprint_on_paper(derivations.get(layer.qualified_name)),
                 measured=measure_footprint(layer, optimizers),
             )
             for layer in layers
@@ -88,17 +88,16 @@ def analyse(
     )
 
 
-def _footprint_on_paper(
-    layer: Layer, derivation: Derivation | None, optimizers: Sequence[optim.Optimizer]
-) -> Footprint:
-    equations: Sequence[Equation] = derivation.footprint if derivation is not None else ()
+def _footprint_equations(
+    layer: Layer, call: Call, optimizers: Sequence[optim.Optimizer]
+) -> tuple[Equation, ...]:
+    equations = theory.footprint(layer.module, call) or ()
+    state = theory.optimizer_state(optimizers, dict(layer.module.named_parameters()))
+    return equations if state is None else (*equations, state)
+
+
+def _footprint_on_paper(derivation: Derivation | None) -> Footprint:
+    """The equations' values; ``None`` for what has none, or if the layer did not run."""
+    equations = derivation.footprint if derivation is not None else ()
     known = {equation.quantity: equation.value for equation in equations}
-    return Footprint(
-        parameter_bytes=known.get("parameter_bytes"),
-        gradient_bytes=known.get("gradient_bytes"),
-        optimizer_state_bytes=theory.optimizer_state_bytes(
-            optimizers, list(layer.module.parameters())
-        ),
-        activation_bytes=known.get("activation_bytes"),
-        output_bytes=known.get("output_bytes"),
-    )
+    return Footprint(**{field.name: known.get(field.name) for field in fields(Footprint)})

@@ -1,25 +1,20 @@
-"""The callback in real trainings: the numbers, and that the training does not notice."""
+"""The callback in real trainings: true numbers, in every place, for what a training does."""
 
 from __future__ import annotations
 
-import copy
-import gc
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
 from lightning_profile.comparison import NOT_RUN
-from lightning_profile.measurement import is_profiler_running
 from lightning_profile.report.columns import QUANTITIES
 from tests.conftest import SmallCnn, read_csv, read_json, small_data, train
 
@@ -75,74 +70,6 @@ def test_the_json_holds_every_step_and_its_rows_add_up(tmp_path: Path) -> None:
     (footprint,) = window["footprints"]
     for name in ("parameter_bytes", "gradient_bytes", "optimizer_state_bytes"):
         assert footprint["measured"][name] == footprint["theoretical"][name] > 0
-
-
-class Snapshot(Callback):
-    """Everything a training leaves behind; ``loss`` is what the model logs its loss as."""
-
-    def __init__(self, loss: str = "loss") -> None:
-        self.loss = loss
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
-        self.optimizer = copy.deepcopy(trainer.optimizers[0].state_dict())
-        self.rng = torch.get_rng_state()
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        self.losses = [*getattr(self, "losses", []), trainer.callback_metrics[self.loss].clone()]
-
-
-def test_the_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
-    bare, profiled = Snapshot(), Snapshot()
-    train(tmp_path / "bare", bare, max_epochs=2)
-    train(tmp_path / "profiled", profiler("Conv2d-1", "Conv2d-2"), profiled, max_epochs=2)
-    assert len(read_csv(tmp_path / "profiled")) == 8
-    assert bare.weights.keys() == profiled.weights.keys()
-    assert all(torch.equal(bare.weights[name], profiled.weights[name]) for name in bare.weights)
-    assert torch.equal(torch.stack(bare.losses), torch.stack(profiled.losses))
-    assert torch.equal(bare.rng, profiled.rng)
-    for number, state in bare.optimizer["state"].items():
-        for name, value in state.items():
-            assert torch.equal(value, profiled.optimizer["state"][number][name])
-
-
-def test_nothing_is_left_behind(tmp_path: Path) -> None:
-    model, _ = train(tmp_path, profiler("Conv2d-1", "Conv2d-2"))
-    for module in model.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-        assert not module._backward_hooks
-    assert not is_profiler_running()
-    model.trainer = None  # type: ignore[assignment]
-    copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # noqa: S301
-    assert copied.state_dict().keys() == SmallCnn().state_dict().keys()
-
-
-def test_a_closed_window_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
-    from torch.profiler.profiler import _KinetoProfile  # noqa: PLC0415
-
-    gc.collect()
-    gc.disable()
-    try:
-        train(tmp_path, profiler(), max_epochs=3)
-        alive = [each for each in gc.get_objects() if type(each) is _KinetoProfile]
-    finally:
-        gc.enable()
-    assert alive == []
-
-
-def test_steps_outside_the_window_have_no_hooks_and_no_profiler(tmp_path: Path) -> None:
-    seen: dict[int, tuple[bool, bool]] = {}
-
-    class Watch(SmallCnn):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            seen[batch_idx] = (bool(self.conv2._forward_hooks), is_profiler_running())
-            return super().training_step(batch, batch_idx)
-
-    train(tmp_path, profiler(), model=Watch)
-    assert [step for step, (hooked, _) in seen.items() if hooked] == [2, 3]
-    assert [step for step, (_, running) in seen.items() if running] in ([2, 3], [1, 2, 3])
-    assert len(seen) == 8
 
 
 def test_results_are_on_disk_before_the_epoch_goes_on(tmp_path: Path) -> None:
@@ -245,70 +172,6 @@ def test_fast_dev_run_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "GFLOP" in (out := capsys.readouterr().out) or "kFLOP" in out
 
 
-def test_a_fault_of_ours_is_one_warning_and_the_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise RuntimeError("a broken formula")
-
-    monkeypatch.setattr("lightning_profile.pipeline.compare", broken)
-    with pytest.warns(UserWarning, match="stops here.*RuntimeError: a broken formula") as warned:
-        _, trainer = train(tmp_path, profiler(), max_epochs=2)
-    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
-    assert trainer.global_step == 16
-    assert not is_profiler_running()
-
-
-def test_a_place_that_fails_is_one_warning_and_is_tried_again(tmp_path: Path) -> None:
-    class Obstruct(Callback):
-        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            path = Path(trainer.log_dir or "") / "layer_profile.csv"
-            if trainer.current_epoch < 2:
-                path.mkdir(exist_ok=True, parents=True)
-            else:
-                path.rmdir()
-
-    with pytest.warns(UserWarning, match=r"could not be written to layer_profile.csv") as warned:
-        train(tmp_path, Obstruct(), profiler(), max_epochs=3)
-    assert len([w for w in warned if "layer_profile.csv" in str(w.message)]) == 1
-    assert {row["epoch"] for row in read_csv(tmp_path)} == {"2"}
-    assert len(read_json(tmp_path)["windows"]) == 3
-
-
-@pytest.mark.parametrize("at_step", [0, 1, 2, 3, 5])
-@pytest.mark.parametrize("where", ["forward", "training_step"])
-def test_an_exception_reaches_the_user_and_nothing_is_left(
-    tmp_path: Path, at_step: int, where: str
-) -> None:
-    class Failing(SmallCnn):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            if batch_idx == at_step and self.current_epoch == 1:
-                if where == "forward":
-                    self.conv2(batch[0])  # wrong channels: raises inside of the profiled layer
-                raise KeyError("the user's own")
-            return super().training_step(batch, batch_idx)
-
-    model = Failing()
-    with pytest.raises((KeyError, RuntimeError), match=r"the user's own|expected input"):
-        train(tmp_path, profiler(), model=lambda: model, max_epochs=2)
-    assert not is_profiler_running()
-    assert not model.conv2._forward_hooks
-    assert not model.conv2._forward_pre_hooks
-    expected = {"0", "1"} if at_step == 5 else {"0"}
-    assert {row["epoch"] for row in read_csv(tmp_path)} == expected
-    train(tmp_path / "after", profiler())
-    assert len(read_csv(tmp_path / "after")) == 2
-
-
-def test_another_profiler_means_no_window_and_one_warning(tmp_path: Path) -> None:
-    with (
-        profile(activities=[ProfilerActivity.CPU]),
-        pytest.warns(UserWarning, match="another profiler is recording"),
-    ):
-        train(tmp_path, profiler())
-    assert not list(tmp_path.rglob("layer_profile.csv"))
-
-
 def test_fit_called_twice_goes_on_in_the_same_files(tmp_path: Path) -> None:
     model, trainer = train(tmp_path, profiler())
     trainer.fit_loop.max_epochs = 2
@@ -341,20 +204,6 @@ def test_modules_with_dictionaries_and_keywords_are_read(tmp_path: Path) -> None
     assert (row["counted_flop"], row["counted_elementwise_flop"]) == ("", str(8 * 144))
 
 
-def test_a_fault_in_a_hook_never_reaches_the_users_forward(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_: object) -> Iterator[Tensor]:
-        raise RuntimeError("sizes are not supported")
-
-    monkeypatch.setattr("lightning_profile.measurement.calls.tensors_in", broken)
-    with pytest.warns(UserWarning, match="stops here.*sizes are not supported") as warned:
-        model, trainer = train(tmp_path, profiler(), max_epochs=2)
-    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
-    assert trainer.global_step == 16
-    assert not model.conv2._forward_hooks
-
-
 def test_layers_built_in_setup_are_found(tmp_path: Path) -> None:
     class Late(SmallCnn):
         def __init__(self) -> None:
@@ -368,14 +217,6 @@ def test_layers_built_in_setup_are_found(tmp_path: Path) -> None:
     assert read_csv(tmp_path)[0]["counted_flop"] == str(8 * FLOP_PER_IMAGE)
 
 
-def test_the_trainers_own_torch_profiler_means_no_profile_and_one_warning(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="the Trainer's own profiler") as warned:
-        _, trainer = train(tmp_path, profiler(), profiler="pytorch", max_epochs=2)
-    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
-    assert trainer.global_step == 16
-    assert not list(tmp_path.rglob("layer_profile.*"))
-
-
 def test_every_logger_gets_the_scalars_and_the_files_lie_once(tmp_path: Path) -> None:
     loggers = [CSVLogger(tmp_path, name="one"), CSVLogger(tmp_path, name="two")]
     train(tmp_path, profiler(), logger=loggers)
@@ -383,20 +224,6 @@ def test_every_logger_gets_the_scalars_and_the_files_lie_once(tmp_path: Path) ->
         assert "Conv2d-2/forward/counted_flop" in metrics.read_text("utf-8")
     assert len(list(tmp_path.rglob("metrics.csv"))) == 2
     assert len(read_csv(tmp_path)) == 2
-
-
-def test_a_validation_inside_of_the_window_ends_it(tmp_path: Path) -> None:
-    class Validated(SmallCnn):
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            assert not is_profiler_running()
-            assert not self.conv2._forward_hooks
-
-        def val_dataloader(self) -> DataLoader[Any]:
-            return small_data(16, shuffle=False)
-
-    schedule = Schedule(wait=1, warmup=1, active=4)
-    train(tmp_path, profiler(schedule=schedule), model=Validated, val_check_interval=4)
-    assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
 
 
 def test_bf16_mixed_counts_its_casts_and_keeps_gradients_in_float32(tmp_path: Path) -> None:

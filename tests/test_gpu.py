@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.mnist import MnistClassifier
 from tests.conftest import read_csv, read_json, train
-from tests.test_callback import Snapshot
+from tests.test_untouched_training import Snapshot
 
 pytestmark = pytest.mark.gpu
 

@@ -29,7 +29,10 @@ class TensorBoardReport:
             self._has_layout = True
         for derivation in result.derivations:
             name = derivation.layer.display_name
-            text = format_derivation(derivation)
+            text = (
+                f"{format_derivation(derivation)}\n\nTraining data: "
+                f"{result.dataset or 'unknown'}. Device: {result.device.name}."
+            )
             if self._derivations.get(name) != text:
                 self._writer.add_text(f"{name}/derivation", text, result.global_step)
                 self._derivations[name] = text

@@ -8,7 +8,7 @@ the formulas of its family. A formula for a layer of your own is registered from
 """
 
 from lightning_profile.theory import convolution  # noqa: F401  (registers its family)
-from lightning_profile.theory.optimizer_state import optimizer_state_bytes
+from lightning_profile.theory.optimizer_state import optimizer_state
 from lightning_profile.theory.registry import cost_calls, footprint, phase_costs
 
-__all__ = ["cost_calls", "footprint", "optimizer_state_bytes", "phase_costs"]
+__all__ = ["cost_calls", "footprint", "optimizer_state", "phase_costs"]

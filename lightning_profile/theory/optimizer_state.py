@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import nn, optim
 
+from lightning_profile.records import Equation
+from lightning_profile.theory.expression import Expression, symbol, total
+
 _STEP_BYTES = 4  # a float32 scalar tensor that counts the updates
 
 # Per optimizer: the number of tensors of the parameter's shape, and bytes of scalars beside them.
@@ -25,29 +28,33 @@ _RULES: dict[type[optim.Optimizer], _Rule] = {
 }
 
 
-def optimizer_state_bytes(
-    optimizers: Sequence[optim.Optimizer], parameters: Sequence[nn.Parameter]
-) -> int | None:
-    """Bytes that the optimizers keep for ``parameters`` on paper.
+def optimizer_state(
+    optimizers: Sequence[optim.Optimizer], parameters: Mapping[str, nn.Parameter]
+) -> Equation | None:
+    """What the optimizers keep for ``parameters`` on paper, in bytes.
 
     Args:
         optimizers: All optimizers of the training.
-        parameters: The parameters of one layer.
+        parameters: The parameters of one layer by name.
 
     Returns:
-        The sum over the trainable parameters that an optimizer updates, ``None`` if one of
+        The sum over the trainable parameters that an optimizer updates; ``None`` if one of
         them is updated by an optimizer whose state is not known here.
     """
-    wanted = {id(parameter) for parameter in parameters if parameter.requires_grad}
-    state_bytes = 0
+    names = {id(value): name for name, value in parameters.items() if value.requires_grad}
+    terms: list[Expression] = []
     for optimizer in optimizers:
         rule = _RULES.get(type(optimizer))
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if id(parameter) not in wanted:
+                if id(parameter) not in names:
                     continue
                 if rule is None:
                     return None
                 tensors, scalar_bytes = rule(group)
-                state_bytes += tensors * parameter.nbytes + scalar_bytes
-    return state_bytes
+                parameter_bytes = symbol(f"{names[id(parameter)]} bytes", parameter.nbytes)
+                if tensors:
+                    terms.append(symbol("tensors kept", tensors) * parameter_bytes)
+                if scalar_bytes:
+                    terms.append(symbol("step counter", scalar_bytes))
+    return total(terms).equation("optimizer_state_bytes", "B")

@@ -51,6 +51,7 @@ def test_the_layout_and_each_derivation_are_written_once_and_at_once(tmp_path: P
     ]
     assert len(texts) == 2
     assert "1,000 FLOP" in texts[0]
+    assert "Training data: mnist, or so. Device: A Processor." in texts[0]
     assert "There is no theory for Conv2d yet" in texts[1]
     writer.close()
 

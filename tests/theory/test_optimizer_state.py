@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn, optim
 
-from lightning_profile.theory import optimizer_state_bytes
+from lightning_profile.theory import optimizer_state
+from tests.theory.arithmetic import evaluate
 
 CASES = [
     (optim.SGD, {"lr": 0.1}),
@@ -38,19 +39,33 @@ def test_theory_is_what_a_step_leaves_in_memory(
     optimizer = kind(module.parameters(), **options)
     module(torch.ones(1, 3, 5, 5)).sum().backward()
     optimizer.step()
-    parameters = list(module.parameters())
-    assert optimizer_state_bytes([optimizer], parameters) == state_in_memory(optimizer)
+    equation = optimizer_state([optimizer], dict(module.named_parameters()))
+    assert equation is not None
+    assert equation.value == evaluate(equation.numbers) == state_in_memory(optimizer)
+
+
+def test_the_derivation_names_the_parameters() -> None:
+    module = nn.Linear(3, 4)
+    equation = optimizer_state([optim.Adam(module.parameters())], dict(module.named_parameters()))
+    assert equation is not None
+    assert equation.symbols == (
+        "tensors kept · weight bytes + step counter + tensors kept · bias bytes + step counter"
+    )
 
 
 def test_frozen_and_foreign_parameters_have_no_state() -> None:
     module, other = nn.Linear(3, 4), nn.Linear(5, 5)
     module.bias.requires_grad_(requires_grad=False)
     optimizer = optim.Adam([*module.parameters(), *other.parameters()])
-    assert optimizer_state_bytes([optimizer], list(module.parameters())) == 2 * 4 * 12 + 4
+    equation = optimizer_state([optimizer], dict(module.named_parameters()))
+    assert equation is not None
+    assert equation.value == 2 * 4 * 12 + 4
 
 
 def test_an_unknown_optimizer_is_unknown() -> None:
     module = nn.Linear(3, 4)
     optimizer = optim.NAdam(module.parameters())
-    assert optimizer_state_bytes([optimizer], list(module.parameters())) is None
-    assert optimizer_state_bytes([optimizer], []) == 0
+    assert optimizer_state([optimizer], dict(module.named_parameters())) is None
+    nothing = optimizer_state([optimizer], {})
+    assert nothing is not None
+    assert nothing.value == 0
