@@ -207,12 +207,12 @@ class LayerProfiler(Callback):
             action()
         except Exception as fault:
             self._is_active = False
-            warnings.warn(
+            with contextlib.suppress(Exception):  # it may be the closing that failed
+                self._close_window()
+            warnings.warn(  # last: it raises where warnings are errors
                 f"the layer profile stops here, the training goes on: {describe_fault(fault)}",
                 stacklevel=3,
             )
-            with contextlib.suppress(Exception):  # it may be the closing that failed
-                self._close_window()
 
 
 def _run_folder(trainer: Trainer, log_dir: str | None) -> Path | None:

@@ -13,7 +13,7 @@ PhaseCosts = Mapping[Phase, Cost]
 
 NOT_RUN = "did not run in the recorded steps (calls in a compiled graph are not seen)"
 UNSUPPORTED = "no theory for this {}: theoretical values are unknown"
-NO_BACKWARD = "no backward pass was recorded"
+NOT_RECORDED = "no operator of its {} was recorded"
 OTHER_BACKWARD = "backward ran for {} of {} calls: theoretical values are unknown"
 NO_COUNT = "operators without a formula: counted FLOPs are unknown"
 
@@ -92,7 +92,7 @@ def _compare_phase(
     in_step = [(call, costs) for call, costs in calls if call.step == first_step]
     cost = _cost(phase, [costs for _, costs in in_step])
     measured = _summarise(measurements) if measurements else None
-    notes = _notes(layer, in_step, cost, measured)
+    notes = _notes(layer, phase, in_step, cost, measured)
     if phase is Phase.BACKWARD and measured is not None:
         differentiable = sum(call.output_requires_grad for call, _ in in_step)
         if measured.calls != differentiable:  # checkpointing, or a loss that was not used
@@ -137,6 +137,7 @@ def _summarise(rows: Sequence[Measurement]) -> Measurement:
 
 def _notes(
     layer: Layer,
+    phase: Phase,
     calls: Sequence[tuple[Call, PhaseCosts | None]],
     cost: Cost | None,
     measured: Measurement | None,
@@ -148,7 +149,7 @@ def _notes(
     if cost is None:
         notes.append(UNSUPPORTED.format(layer.type_name))
     if measured is None:
-        notes.append(NO_BACKWARD)
+        notes.append(NOT_RECORDED.format(phase.value))
     elif measured.counted_flop is None:
         notes.append(NO_COUNT)
     return notes

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lightning_profile.comparison import (
-    NO_BACKWARD,
     NO_COUNT,
+    NOT_RECORDED,
     NOT_RUN,
     OTHER_BACKWARD,
     comparable_steps,
@@ -103,8 +103,13 @@ def test_backward_is_both_gradients_and_calls_of_a_step_are_summed() -> None:
     assert forward.cost is not None
     assert backward.cost is not None
     assert (forward.calls, forward.cost.flop, backward.cost.flop) == (2, 20, 20)
-    assert (backward.measured, backward.note) == (None, NO_BACKWARD)
+    assert (backward.measured, backward.note) == (None, NOT_RECORDED.format("backward"))
     assert backward.flop_ratio is backward.flop_per_s is backward.time_ns is None
+
+
+def test_a_forward_that_was_not_recorded_is_not_called_a_backward() -> None:
+    forward, _ = compare([LAYER], [(CALL, COSTS)], [], [0])
+    assert (forward.measured, forward.note) == (None, "no operator of its forward was recorded")
 
 
 def test_a_layer_that_did_not_run_says_so() -> None:

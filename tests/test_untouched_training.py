@@ -17,7 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 from lightning_profile import LayerProfiler, Schedule
-from lightning_profile.measurement import is_profiler_running
+from lightning_profile.measurement import Window, is_profiler_running
+from lightning_profile.selection import select_layers
 from tests.conftest import SmallCnn, read_csv, read_json, small_data, train
 
 SCHEDULE = Schedule(wait=1, warmup=1, active=2)
@@ -194,3 +195,20 @@ def test_a_validation_inside_of_the_window_ends_it(tmp_path: Path) -> None:
     schedule = Schedule(wait=1, warmup=1, active=4)
     train(tmp_path, profiler(schedule=schedule), model=Validated, val_check_interval=4)
     assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
+
+
+def test_a_window_whose_hooks_fail_to_go_still_stops_the_profiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = SmallCnn()
+    window = Window(select_layers(model, ["Conv2d-2"]), torch.device("cpu"))
+    window.warm_up()
+    window.start()
+
+    def broken(_: object) -> None:
+        raise RuntimeError("a handle that is gone")
+
+    monkeypatch.setattr("lightning_profile.measurement.calls.CallRecorder.detach", broken)
+    with pytest.raises(RuntimeError, match="a handle that is gone"):
+        window.close()
+    assert not is_profiler_running()

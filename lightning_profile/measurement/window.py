@@ -95,15 +95,21 @@ class Window:
 
     def close(self) -> None:
         """Remove the hooks and stop the profiler; safe at any time and more than once."""
-        self._calls.detach()
-        self._calls.fault = None  # closing must not raise for what is given up anyway
-        self.end_step()
-        if self._is_warm:
-            self._is_warm = False
-            if not self._is_recording:  # a prepared profiler can only be stopped once started
-                self._profile.start_trace()
-            self._is_recording = False
-            self._profile.stop_trace()
+        try:
+            self._calls.detach()
+            self._calls.fault = None  # closing must not raise for what is given up anyway
+            self.end_step()
+        finally:
+            self._stop_profiler()
+
+    def _stop_profiler(self) -> None:
+        if not self._is_warm:
+            return
+        self._is_warm = False
+        if not self._is_recording:  # a prepared profiler can only be stopped once started
+            self._profile.start_trace()
+        self._is_recording = False
+        self._profile.stop_trace()
 
     def finish(self) -> Recording:
         """Close the window and read what was recorded."""
