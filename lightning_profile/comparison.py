@@ -4,152 +4,262 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from lightning_profile.records import Call, Comparison, Cost, Layer, Measurement, Phase
+from lightning_profile.records import (
+    Call,
+    Comparison,
+    Cost,
+    CostedCall,
+    Layer,
+    Measurement,
+    Phase,
+    Work,
+)
 
-PhaseCosts = Mapping[Phase, Cost]
+_Work = TypeVar("_Work", bound=Work)
 
-NOT_RUN = "did not run in the recorded steps (calls in a compiled graph are not seen)"
-UNSUPPORTED = "no theory for this {}: theoretical values are unknown"
+NOT_RUN = "did not run in the recorded steps"
+IN_GRAPH = "runs inside of a compiled graph: measured values can't be told apart"
+SOME_STEPS = "ran in {} of {} recorded steps"
+OTHER_SHAPES = "its {} recorded steps differ in shapes: shown are {}"
 NOT_RECORDED = "no operator of its {} was recorded"
-OTHER_BACKWARD = "backward ran for {} of {} calls: theoretical values are unknown"
-NO_COUNT = "operators without a formula: counted FLOPs are unknown"
+OWN_PRODUCTS = "theory unknown: it runs products of its own ({})"
+NO_COUNT = "counted FLOPs unknown: no formula for {}"
+CASTS = "includes {} casts ({})"
+
+_CAST = "aten::_to_copy"
+_PRODUCTS = {
+    Phase.FORWARD: (Phase.FORWARD,),
+    Phase.RECOMPUTE: (Phase.FORWARD,),
+    Phase.BACKWARD: (Phase.GRAD_INPUT, Phase.GRAD_WEIGHT),
+}
 
 
 def sum_costs(costs: Sequence[Cost]) -> Cost:
     """The cost of several products or calls together; derivations follow one another."""
     return Cost(
         flop=sum(cost.flop for cost in costs),
-        elementwise_flop=sum(cost.elementwise_flop for cost in costs),
-        read_bytes=sum(cost.read_bytes for cost in costs),
-        write_bytes=sum(cost.write_bytes for cost in costs),
-        allocated_bytes=sum(cost.allocated_bytes for cost in costs),
+        elementwise_flop=_sum(cost.elementwise_flop for cost in costs),
+        read_bytes=_sum(cost.read_bytes for cost in costs),
+        write_bytes=_sum(cost.write_bytes for cost in costs),
+        allocated_bytes=_sum(cost.allocated_bytes for cost in costs),
         derivation=tuple(line for cost in costs for line in cost.derivation),
     )
 
 
-def comparable_steps(batch_sizes: Mapping[int, int | None], calls: Sequence[Call]) -> list[int]:
-    """The steps that did the same work: one batch size, and the same calls of the same shapes.
-
-    Args:
-        batch_sizes: Samples in the batch of each recorded step, in order.
-        calls: Every call of a selected layer.
-
-    Returns:
-        The steps of the commonest kind; of the earlier one if two are as common.
-    """
-    calls_of: defaultdict[int, list[Call]] = defaultdict(list)
-    for call in calls:
-        calls_of[call.step].append(replace(call, step=0))
-    kinds = {step: (size, tuple(calls_of[step])) for step, size in batch_sizes.items()}
-    if not kinds:
+def steps_of_one_batch_size(batch_sizes: Mapping[int, int | None]) -> list[int]:
+    """The steps of the commonest batch size; of the earlier one if two are as common."""
+    if not batch_sizes:
         return []
-    commonest, _ = Counter(kinds.values()).most_common(1)[0]
-    return [step for step, kind in kinds.items() if kind == commonest]
+    commonest, _ = Counter(batch_sizes.values()).most_common(1)[0]
+    return [step for step, size in batch_sizes.items() if size == commonest]
 
 
 def compare(
     layers: Sequence[Layer],
-    calls: Sequence[tuple[Call, PhaseCosts | None]],
+    calls: Sequence[CostedCall | None],
     measurements: Sequence[Measurement],
     steps: Sequence[int],
 ) -> list[Comparison]:
-    """Comparisons of each layer, forward before backward, over ``steps``.
+    """Comparisons of each reported layer, forward before backward, and of the rest of the step.
 
     Args:
-        layers: The selected layers.
-        calls: Every call with its costs per phase, ``None`` where there is no formula.
+        layers: The watched layers.
+        calls: The window's list of calls with their costs; ``None`` for one that failed.
         measurements: Per layer, phase and step.
         steps: The steps to summarise; they have one batch size.
     """
-    wanted = set(steps)
+    rows: defaultdict[tuple[str | None, Phase | None], list[Measurement]] = defaultdict(list)
+    for row in measurements:
+        if row.step in set(steps):
+            rows[row.layer, row.phase].append(row)
+    by_name = {layer.qualified_name: layer for layer in layers}
     comparisons = []
     for layer in layers:
-        own_calls = [
-            (call, costs)
-            for call, costs in calls
-            if call.layer == layer.qualified_name and call.step in wanted
-        ]
-        for phase in (Phase.FORWARD, Phase.BACKWARD):
-            own = [
-                row
-                for row in measurements
-                if row.layer == layer.qualified_name and row.phase is phase and row.step in wanted
-            ]
-            comparisons.append(_compare_phase(layer, phase, own_calls, own))
+        if layer.has_row:
+            own = {phase: rows[layer.qualified_name, phase] for phase in _PRODUCTS}
+            comparisons += _Window(by_name, calls, len(steps)).compare(layer, own)
+    rest = rows[None, None]
+    if rest:
+        comparisons.append(
+            Comparison(
+                layer=None,
+                phase=None,
+                steps=len(rest),
+                calls=0,
+                dtype=None,
+                cost=None,
+                measured=_summarise(rest),
+                note=_count_note(_summarise(rest)),
+            )
+        )
     return comparisons
 
 
-def _compare_phase(
-    layer: Layer,
-    phase: Phase,
-    calls: Sequence[tuple[Call, PhaseCosts | None]],
-    measurements: Sequence[Measurement],
-) -> Comparison:
-    first_step = calls[0][0].step if calls else None
-    in_step = [(call, costs) for call, costs in calls if call.step == first_step]
-    cost = _cost(phase, [costs for _, costs in in_step])
-    measured = _summarise(measurements) if measurements else None
-    notes = _notes(layer, phase, in_step, cost, measured)
-    if phase is Phase.BACKWARD and measured is not None:
-        differentiable = sum(call.output_requires_grad for call, _ in in_step)
-        if measured.calls != differentiable:  # checkpointing, or a loss that was not used
-            cost = None
-            notes.append(OTHER_BACKWARD.format(measured.calls, differentiable))
-    dtype = in_step[0][0].dtype if in_step else None
-    return Comparison(
-        layer=layer,
-        phase=phase,
-        steps=len({call.step for call, _ in calls}),
-        calls=len(in_step),
-        dtype=str(dtype).removeprefix("torch.") if dtype is not None else None,
-        cost=cost,
-        measured=measured,
-        note="; ".join(notes),
-    )
+class _Window:
+    """What comparisons of a window need to know beside their own rows."""
+
+    def __init__(
+        self, layers: Mapping[str, Layer], calls: Sequence[CostedCall | None], steps: int
+    ) -> None:
+        self._layers = layers
+        self._calls = calls
+        self._steps = steps
+
+    def compare(
+        self, layer: Layer, rows: Mapping[Phase, Sequence[Measurement]]
+    ) -> list[Comparison]:
+        if layer.needs_own_work and not any(
+            row.direct_operators for own in rows.values() for row in own
+        ):
+            return []
+        typical = self._typical_steps(rows[Phase.FORWARD] or rows[Phase.RECOMPUTE])
+        comparisons = []
+        for phase, own in rows.items():
+            if phase is Phase.RECOMPUTE and not own:
+                continue
+            measured = [row for row in own if row.step in typical]
+            comparisons.append(
+                self._compare_phase(
+                    layer,
+                    phase,
+                    _summarise(measured) if measured else None,
+                    steps=len({row.step for row in measured}),
+                    notes=self._step_notes(own, len(typical)) if phase is Phase.FORWARD else [],
+                )
+            )
+        return comparisons
+
+    def _compare_phase(
+        self,
+        layer: Layer,
+        phase: Phase,
+        measured: Measurement | None,
+        *,
+        steps: int,
+        notes: list[str],
+    ) -> Comparison:
+        calls = self._forward_calls(layer)
+        if measured is not None:
+            calls = [call for p in measured.calls if (call := self._calls[p]) is not None]
+        cost, reason = self._cost(layer, phase, measured, calls)
+        if not calls and measured is None:
+            notes.append(NOT_RUN)
+        elif measured is None:
+            notes.append(IN_GRAPH if layer.in_compiled_graph else NOT_RECORDED.format(phase.value))
+        if reason:
+            notes.append(reason)
+        if measured is not None:
+            notes += [note for note in (_count_note(measured), _cast_note(measured)) if note]
+        return Comparison(
+            layer=layer,
+            phase=phase,
+            steps=steps,
+            calls=len(calls) if measured is not None or layer.in_compiled_graph else 0,
+            dtype=next((call.call.dtype for call in calls if call.call.dtype), None),
+            cost=cost,
+            measured=measured,
+            note="; ".join(notes),
+        )
+
+    def _cost(
+        self,
+        layer: Layer,
+        phase: Phase,
+        measured: Measurement | None,
+        calls: Sequence[CostedCall],
+    ) -> tuple[Cost | None, str]:
+        """Theory of one step: the sum over its calls and the products of the phase."""
+        if measured is not None and layer.is_container:
+            if measured.direct_products:
+                return None, OWN_PRODUCTS.format(", ".join(measured.direct_products))
+            inside = [call for p in measured.calls_inside if (call := self._calls[p]) is not None]
+            calls = [call for call in inside if not self._layers[call.call.layer].is_container]
+        if not calls:
+            return (sum_costs([]), "") if layer.is_container and measured else (None, "")
+        unknown = list(dict.fromkeys(call.reason for call in calls if call.costs is None))
+        if unknown:
+            return None, "; ".join(unknown)
+        parts = [
+            call.costs[product]
+            for call in calls
+            for product in _PRODUCTS[phase]
+            if call.costs is not None and product in call.costs
+        ]
+        cost = sum_costs(parts)
+        if measured is None and not layer.in_compiled_graph and cost.flop:
+            return None, ""  # it would have cost that, had it run
+        if layer.is_container:
+            cost = replace(cost, allocated_bytes=None)  # inner results come and go
+            if measured is not None and measured.direct_operators:
+                cost = replace(cost, elementwise_flop=None, read_bytes=None, write_bytes=None)
+        return cost, ""
+
+    def _forward_calls(self, layer: Layer) -> list[CostedCall]:
+        """The layer's forward calls in the first step that has any."""
+        own = [
+            call
+            for call in self._calls
+            if call is not None
+            and call.call.layer == layer.qualified_name
+            and call.call.phase is Phase.FORWARD
+        ]
+        return [call for call in own if call.call.step == own[0].call.step]
+
+    def _typical_steps(self, rows: Sequence[Measurement]) -> set[int]:
+        """Steps in which the layer, and all inside of it, was called with the same shapes."""
+        kinds = {row.step: self._kind(row) for row in rows}
+        if not kinds:
+            return set()
+        commonest, _ = Counter(kinds.values()).most_common(1)[0]
+        return {step for step, kind in kinds.items() if kind == commonest}
+
+    def _kind(self, row: Measurement) -> tuple[Call, ...]:
+        calls = (self._calls[position] for position in row.calls_inside)
+        return tuple(replace(call.call, step=0, parent=None) for call in calls if call is not None)
+
+    def _step_notes(self, rows: Sequence[Measurement], typical: int) -> list[str]:
+        ran = len({row.step for row in rows})
+        notes = []
+        if 0 < ran < self._steps:
+            notes.append(SOME_STEPS.format(ran, self._steps))
+        if typical < ran:
+            notes.append(OTHER_SHAPES.format(ran, typical))
+        return notes
 
 
-def _cost(phase: Phase, costs: Sequence[PhaseCosts | None]) -> Cost | None:
-    """Theory of one step: the sum over its calls and the products of the phase."""
-    if not costs:
-        return None
-    products = (Phase.FORWARD,) if phase is Phase.FORWARD else (Phase.GRAD_INPUT, Phase.GRAD_WEIGHT)
-    parts = []
-    for of_call in costs:
-        if of_call is None:
-            return None
-        parts += [of_call[product] for product in products if product in of_call]
-    return sum_costs(parts)
+def _count_note(measured: Measurement) -> str:
+    return NO_COUNT.format(", ".join(measured.uncounted)) if measured.uncounted else ""
+
+
+def _cast_note(measured: Measurement) -> str:
+    casts = sum(use.count for use in measured.operators if use.name == _CAST)
+    return CASTS.format(casts, _CAST) if casts else ""
 
 
 def _summarise(rows: Sequence[Measurement]) -> Measurement:
     """One row for several steps: median times; the rest as in the step of median CPU time."""
     middle = sorted(rows, key=lambda row: row.cpu_time_ns)[(len(rows) - 1) // 2]
-    device_times = [row.device_time_ns for row in rows if row.device_time_ns is not None]
+    own = _with_median_times(middle.own, [row.own for row in rows])
+    return replace(_with_median_times(middle, rows), own=own)
+
+
+def _with_median_times(work: _Work, all_work: Sequence[_Work]) -> _Work:
+    device_times = [each.device_time_ns for each in all_work if each.device_time_ns is not None]
     return replace(
-        middle,
-        cpu_time_ns=round(statistics.median(row.cpu_time_ns for row in rows)),
+        work,
+        cpu_time_ns=round(statistics.median(each.cpu_time_ns for each in all_work)),
         device_time_ns=round(statistics.median(device_times)) if device_times else None,
     )
 
 
-def _notes(
-    layer: Layer,
-    phase: Phase,
-    calls: Sequence[tuple[Call, PhaseCosts | None]],
-    cost: Cost | None,
-    measured: Measurement | None,
-) -> list[str]:
-    """Why something is unknown."""
-    if not calls:
-        return [NOT_RUN]
-    notes = []
-    if cost is None:
-        notes.append(UNSUPPORTED.format(layer.type_name))
-    if measured is None:
-        notes.append(NOT_RECORDED.format(phase.value))
-    elif measured.counted_flop is None:
-        notes.append(NO_COUNT)
-    return notes
+def _sum(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total

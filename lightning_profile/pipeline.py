@@ -1,6 +1,7 @@
 """The order of the stages: from a window's recording to its result.
 
-Apart from the callback, this is the only place that knows more than one stage; no Lightning here.
+Apart from the conductors of the training (``callback`` and ``stage_recorder``) this is the only
+place that knows more than one stage; no Lightning here.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from torch import optim
 
 from lightning_profile import theory
 from lightning_profile.attribution import attribute
-from lightning_profile.comparison import comparable_steps, compare
+from lightning_profile.comparison import compare, steps_of_one_batch_size
 from lightning_profile.devices import describe_device
 from lightning_profile.measurement import Recording, measure_footprint
 from lightning_profile.records import (
-    Call,
+    CostedCall,
     Derivation,
     Equation,
     Footprint,
@@ -35,6 +36,7 @@ def analyse(
     device: torch.device,
     batch_sizes: Mapping[int, int | None],
     dataset: str | None,
+    stage: str,
     epoch: int,
     global_step: int,
 ) -> WindowResult:
@@ -42,40 +44,45 @@ def analyse(
 
     Args:
         recording: The window's calls and operators.
-        layers: The selected layers.
+        layers: The watched layers.
         optimizers: All optimizers of the training.
         device: Where the model trains.
         batch_sizes: Samples in the batch of each recorded step.
-        dataset: Name of the training data.
+        dataset: Name of the data.
+        stage: ``train`` or ``validate``.
         epoch: The epoch, from 0.
         global_step: Optimizer steps so far.
     """
-    calls = [call for call in recording.calls if call is not None]
-    costed = theory.cost_calls(layers, calls)
-    measurements = attribute(recording.ops, recording.calls, memory_device=device.type)
-    steps = comparable_steps(batch_sizes, calls)
-    first = {call.layer: (call, costs) for call, costs in reversed(costed) if call.step in steps}
+    costed = theory.cost_calls(layers, recording.calls)
+    rows = [layer for layer in layers if layer.has_row]
+    measurements = attribute(
+        recording.ops,
+        recording.calls,
+        memory_device=device.type,
+        reported={layer.qualified_name for layer in rows},
+    )
+    steps = steps_of_one_batch_size(batch_sizes)
+    comparisons = compare(layers, costed, measurements, steps)
+    reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
+    rows = [layer for layer in rows if layer.qualified_name in reported]
     derivations = {
-        layer.qualified_name: Derivation(
-            layer=layer,
-            call=call,
-            costs=costs,
-            footprint=_footprint_equations(layer, call, optimizers),
-        )
-        for layer in layers
-        if layer.qualified_name in first
-        for call, costs in (first[layer.qualified_name],)
+        layer.qualified_name: _derivation(layer, call, optimizers)
+        for layer in rows
+        if not layer.is_container and (call := _first_call(layer, costed, steps)) is not None
     }
     return WindowResult(
+        stage=stage,
         epoch=epoch,
         global_step=global_step,
         batch_sizes=dict(batch_sizes),
         steps=tuple(steps),
         dataset=dataset,
         device=describe_device(device),
-        calls=tuple(calls),
-        measurements=tuple(measurements),
-        comparisons=tuple(compare(layers, costed, measurements, steps)),
+        calls=tuple(call for call in recording.calls if call is not None),
+        measurements=tuple(
+            row for row in measurements if row.layer is None or row.layer in reported
+        ),
+        comparisons=tuple(comparisons),
         derivations=tuple(derivations.values()),
         footprints=tuple(
             FootprintComparison(
@@ -83,21 +90,44 @@ def analyse(
                 theoretical=_footprint_on_paper(derivations.get(layer.qualified_name)),
                 measured=measure_footprint(layer, optimizers),
             )
-            for layer in layers
+            for layer in rows
         ),
+        spreads={},
     )
 
 
-def _footprint_equations(
-    layer: Layer, call: Call, optimizers: Sequence[optim.Optimizer]
-) -> tuple[Equation, ...]:
-    equations = theory.footprint(layer.module, call) or ()
+def _first_call(
+    layer: Layer, costed: Sequence[CostedCall | None], steps: Sequence[int]
+) -> CostedCall | None:
+    return next(
+        (
+            each
+            for each in costed
+            if each is not None
+            and each.call.layer == layer.qualified_name
+            and each.call.step in steps
+            and each.call.is_complete
+        ),
+        None,
+    )
+
+
+def _derivation(
+    layer: Layer, costed: CostedCall, optimizers: Sequence[optim.Optimizer]
+) -> Derivation:
+    equations = theory.footprint(layer, costed.call)
     state = theory.optimizer_state(optimizers, dict(layer.module.named_parameters()))
-    return equations if state is None else (*equations, state)
+    return Derivation(
+        layer=layer,
+        call=costed.call,
+        costs=costed.costs,
+        reason=costed.reason,
+        footprint=equations if state is None else (*equations, state),
+    )
 
 
 def _footprint_on_paper(derivation: Derivation | None) -> Footprint:
     """The equations' values; ``None`` for what has none, or if the layer did not run."""
-    equations = derivation.footprint if derivation is not None else ()
+    equations: tuple[Equation, ...] = derivation.footprint if derivation is not None else ()
     known = {equation.quantity: equation.value for equation in equations}
     return Footprint(**{field.name: known.get(field.name) for field in fields(Footprint)})

@@ -89,6 +89,16 @@ def train(
 
 
 def read_csv(folder: Path) -> list[dict[str, str]]:
+    """The layers' rows."""
+    return [row for row in read_all_rows(folder) if row["layer"] != "rest-of-step"]
+
+
+def read_rest(folder: Path) -> list[dict[str, str]]:
+    """The rows of what belongs to no layer."""
+    return [row for row in read_all_rows(folder) if row["layer"] == "rest-of-step"]
+
+
+def read_all_rows(folder: Path) -> list[dict[str, str]]:
     (path,) = folder.rglob("layer_profile.csv")
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

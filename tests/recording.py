@@ -8,16 +8,20 @@ import torch
 from torch import nn
 
 from lightning_profile.attribution import attribute
+from lightning_profile.comparison import compare
 from lightning_profile.measurement import Recording, Window
-from lightning_profile.records import Layer, Measurement
-from lightning_profile.selection import select_layers
+from lightning_profile.records import Comparison, Layer, Measurement
+from lightning_profile.selection import Pattern, select_layers
+from lightning_profile.theory import cost_calls
+
+Patterns = Pattern | Sequence[Pattern] | None
 
 
 def record(
-    model: nn.Module, layers: Sequence[str], step: Callable[[], object], steps: int = 1
-) -> tuple[list[Layer], Recording]:
+    model: nn.Module, layers: Patterns, step: Callable[[], object], steps: int = 1
+) -> tuple[Sequence[Layer], Recording]:
     """``step`` under a window; returns the layers and what was seen."""
-    selected = select_layers(model, layers)
+    selected = select_layers(model, layers).watched
     window = Window(selected, torch.device("cpu"))
     step()  # the first step of a process allocates what later ones find
     window.warm_up()
@@ -31,9 +35,27 @@ def record(
 
 
 def measure(
-    model: nn.Module, layers: Sequence[str], step: Callable[[], object], steps: int = 1
+    model: nn.Module, layers: Patterns, step: Callable[[], object], steps: int = 1
 ) -> dict[tuple[str | None, str | None], Measurement]:
     """Measurements of the last step by layer and phase."""
-    _, recording = record(model, layers, step, steps)
-    rows = attribute(recording.ops, recording.calls, memory_device="cpu")
+    selected, recording = record(model, layers, step, steps)
+    reported = {layer.qualified_name for layer in selected if layer.has_row}
+    rows = attribute(recording.ops, recording.calls, memory_device="cpu", reported=reported)
     return {(row.layer, row.phase.value if row.phase else None): row for row in rows}
+
+
+def compare_step(
+    model: nn.Module, layers: Patterns, step: Callable[[], object]
+) -> dict[tuple[str, str], Comparison]:
+    """Theory beside measurement of one step by layer and phase, both empty for the rest."""
+    selected, recording = record(model, layers, step)
+    reported = {layer.qualified_name for layer in selected if layer.has_row}
+    rows = attribute(recording.ops, recording.calls, memory_device="cpu", reported=reported)
+    comparisons = compare(selected, cost_calls(selected, recording.calls), rows, [0])
+    return {
+        (
+            each.layer.qualified_name if each.layer else "",
+            each.phase.value if each.phase else "",
+        ): each
+        for each in comparisons
+    }

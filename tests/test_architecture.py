@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lightning_profile"
 SHARED = {"records", "version", "faults"}  # what every stage may know
-CONDUCTORS = {"callback", "pipeline", "__init__"}
+# What knows Lightning or the order of the stages.
+CONDUCTORS = {"callback", "stage_recorder", "trainer_facts", "pipeline", "__init__"}
 SCHEDULE_READERS = {"report"}  # the schedule is part of what a run reports
 
 

@@ -80,7 +80,7 @@ def test_a_layer_called_twice_is_counted_twice() -> None:
     source = torch.ones(2, 3, 8, 8)
     rows = measure(model, ["Conv2d-1"], lambda: conv(conv(source)).sum().backward())
     forward, backward = rows["0", "forward"], rows["0", "backward"]
-    assert (forward.calls, backward.calls) == (2, 2)
+    assert (len(forward.calls), len(backward.calls)) == (2, 2)
     once = 2 * 2 * 3 * 64 * 27
     assert forward.counted_flop == 2 * once
     assert backward.counted_flop == 3 * once  # the first call's input needs no gradient
@@ -114,16 +114,7 @@ def block(time_ns: int, address: int, size: int) -> Allocation:
     )
 
 
-CALL = Call(
-    layer="conv",
-    step=0,
-    index=0,
-    input_shapes=(),
-    output_shapes=(),
-    dtype=torch.float32,
-    input_requires_grad=False,
-    output_requires_grad=True,
-)
+CALL = Call(layer="conv")
 
 
 def test_blocks_are_kept_or_workspace_by_whether_they_outlive_the_phase() -> None:
@@ -155,7 +146,7 @@ def test_sequence_numbers_are_kept_apart_by_the_forwards_thread() -> None:
     ]
     rows = attribute(ops, [CALL], memory_device="cpu")
     backward = [row for row in rows if row.phase is Phase.BACKWARD]
-    assert [(row.layer, row.calls, row.cpu_time_ns) for row in backward] == [("conv", 1, 10)]
+    assert [(row.layer, row.calls, row.cpu_time_ns) for row in backward] == [("conv", (0,), 10)]
 
 
 def test_a_call_that_did_not_return_is_unattributed() -> None:
@@ -198,27 +189,11 @@ def test_the_peak_is_of_all_calls_of_a_step_together() -> None:
     ]
     rows = {row.layer: row for row in attribute(ops, [CALL, second], memory_device="cpu")}
     layer = rows["conv"]
-    assert (layer.calls, layer.allocated_bytes, layer.peak_allocated_bytes) == (2, 25, 25)
+    assert (layer.calls, layer.allocated_bytes) == ((0, 1), 25)
+    assert layer.peak_allocated_bytes == 25
 
 
 def test_a_count_with_a_part_missing_is_unknown() -> None:
     ops = [op(0, None, counted_flop=7, end_ns=100), op(1, 0, is_uncounted=True)]
     (row,) = attribute(ops, [], memory_device="cpu")
     assert row.counted_flop is None
-
-
-class Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(8, 8))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x @ self.weight
-        return F.scaled_dot_product_attention(x, x, x)
-
-
-def test_attention_beside_a_product_is_not_counted_as_the_product_alone() -> None:
-    model = nn.Sequential(Attention())
-    source = torch.ones(2, 4, 8)
-    rows = measure(model, ["Attention-1"], lambda: model(source).sum().backward())
-    assert rows["0", "forward"].counted_flop is None

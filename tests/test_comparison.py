@@ -11,81 +11,150 @@ from lightning_profile.comparison import (
     NO_COUNT,
     NOT_RECORDED,
     NOT_RUN,
-    OTHER_BACKWARD,
-    comparable_steps,
+    OTHER_SHAPES,
+    OWN_PRODUCTS,
+    SOME_STEPS,
     compare,
+    steps_of_one_batch_size,
     sum_costs,
 )
-from lightning_profile.records import Call, Cost, Layer, Measurement, Phase
-
-LAYER = Layer(
-    qualified_name="conv", display_name="Conv2d-1", type_name="Conv2d", module=nn.Conv2d(1, 1, 1)
+from lightning_profile.records import (
+    Call,
+    Cost,
+    CostedCall,
+    Layer,
+    Measurement,
+    OperatorUse,
+    Phase,
+    TensorFact,
+    Work,
 )
+
+
+def layer(name: str, module: nn.Module, **values: Any) -> Layer:
+    type_name = type(module).__name__
+    return Layer(
+        qualified_name=name,
+        display_name=f"{type_name}-1",
+        type_name=type_name,
+        module=module,
+        entry=module,
+        **values,
+    )
+
+
+LAYER = layer("conv", nn.Conv2d(1, 1, 1))
 CALL = Call(
     layer="conv",
-    step=0,
-    index=0,
-    input_shapes=((2, 1),),
-    output_shapes=((2, 1),),
-    dtype=torch.bfloat16,
-    input_requires_grad=True,
-    output_requires_grad=True,
+    inputs=(TensorFact(name="input", shape=(2, 1), dtype=torch.float32, requires_grad=True),),
+    outputs=(TensorFact(name="", shape=(2, 1), dtype=torch.bfloat16, requires_grad=True),),
 )
 COST = Cost(flop=10, elementwise_flop=1, read_bytes=2, write_bytes=3, allocated_bytes=4)
 COSTS = {Phase.FORWARD: COST, Phase.GRAD_INPUT: COST, Phase.GRAD_WEIGHT: COST}
+COSTED = CostedCall(call=CALL, costs=COSTS)
+WORK = Work(
+    counted_flop=10,
+    counted_elementwise_flop=None,
+    cpu_time_ns=5,
+    device_time_ns=None,
+    kernels=None,
+)
 
 
 def measured(**values: Any) -> Measurement:
-    defaults: dict[str, Any] = dict.fromkeys(Measurement.__dataclass_fields__, None)
-    defaults |= {
+    defaults: dict[str, Any] = {
         "layer": "conv",
         "phase": Phase.FORWARD,
         "step": 0,
-        "calls": 1,
+        "calls": (0,),
         "counted_flop": 10,
+        "counted_elementwise_flop": None,
         "cpu_time_ns": 5,
+        "device_time_ns": None,
+        "kernels": None,
+        "own": WORK,
         "allocated_bytes": 8,
         "workspace_bytes": 0,
         "peak_allocated_bytes": 8,
+        "reserved_bytes": None,
     }
-    return Measurement(**(defaults | values))
+    merged = defaults | values
+    return Measurement(**({"calls_inside": merged["calls"]} | merged))
 
 
 def test_the_commonest_batch_size_is_compared_and_the_earlier_of_two() -> None:
-    assert comparable_steps({10: 8, 11: 8, 12: 3}, []) == [10, 11]
-    assert comparable_steps({10: 3, 11: 8, 12: 8}, []) == [11, 12]
-    assert comparable_steps({10: 8, 11: 3}, []) == [10]
-    assert comparable_steps({}, []) == []
+    assert steps_of_one_batch_size({10: 8, 11: 8, 12: 3}) == [10, 11]
+    assert steps_of_one_batch_size({10: 3, 11: 8, 12: 8}) == [11, 12]
+    assert steps_of_one_batch_size({10: 8, 11: 3}) == [10]
+    assert steps_of_one_batch_size({}) == []
 
 
 def test_steps_of_one_batch_size_but_other_shapes_are_not_mixed() -> None:
     calls = [
-        replace(CALL, step=step, input_shapes=((2, size),)) for step, size in enumerate((8, 12, 12))
+        CostedCall(
+            call=replace(CALL, step=step, outputs=(replace(CALL.outputs[0], shape=shape),)),
+            costs=COSTS,
+        )
+        for step, shape in enumerate(((8,), (12,), (12,)))
     ]
-    assert comparable_steps({0: 2, 1: 2, 2: 2}, calls) == [1, 2]
+    rows = [measured(step=step, calls=(step,), cpu_time_ns=step) for step in range(3)]
+    forward, _ = compare([LAYER], calls, rows, [0, 1, 2])
+    assert (forward.steps, forward.note) == (2, OTHER_SHAPES.format(3, 2))
 
 
-def test_a_backward_that_ran_for_some_calls_only_has_no_theory() -> None:
-    calls = [(CALL, COSTS), (replace(CALL, index=1), COSTS)]  # as checkpointing's recomputation
-    rows = [measured(calls=2), measured(phase=Phase.BACKWARD, calls=1)]
+def test_a_layer_of_some_steps_says_so() -> None:
+    forward, _ = compare([LAYER], [COSTED], [measured()], [0, 1, 2])
+    assert (forward.steps, forward.note) == (1, SOME_STEPS.format(1, 3))
+
+
+def test_theory_of_the_backward_is_that_of_the_calls_whose_backward_ran() -> None:
+    calls = [COSTED, replace(COSTED, call=replace(CALL, index=1))]
+    rows = [measured(calls=(0, 1)), measured(phase=Phase.BACKWARD, calls=(1,))]
     forward, backward = compare([LAYER], calls, rows, [0])
     assert forward.cost is not None
-    assert backward.cost is None
-    assert backward.note == OTHER_BACKWARD.format(1, 2)
+    assert backward.cost is not None
+    assert (forward.calls, forward.cost.flop) == (2, 20)
+    assert (backward.calls, backward.cost.flop) == (1, 20)
 
 
-def test_an_unknown_count_says_why() -> None:
-    forward, _ = compare([LAYER], [(CALL, COSTS)], [measured(counted_flop=None)], [0])
-    assert forward.note == NO_COUNT
+def test_a_recomputed_forward_is_a_row_of_its_own() -> None:
+    calls = [COSTED, replace(COSTED, call=replace(CALL, phase=Phase.RECOMPUTE))]
+    rows = [measured(), measured(phase=Phase.RECOMPUTE, calls=(1,), counted_flop=7)]
+    forward, recompute, _ = compare([LAYER], calls, rows, [0])
+    assert recompute.phase is Phase.RECOMPUTE
+    assert (forward.calls, recompute.calls) == (1, 1)
+    assert forward.cost == recompute.cost
+    assert (forward.flop_ratio, recompute.flop_ratio) == (1.0, 0.7)
+
+
+def test_an_unknown_count_names_the_operators() -> None:
+    rows = [measured(counted_flop=None, uncounted=("aten::_fft_r2c", "mine::op"))]
+    forward, _ = compare([LAYER], [COSTED], rows, [0])
+    assert forward.note == NO_COUNT.format("aten::_fft_r2c, mine::op")
+
+
+def test_casts_are_named() -> None:
+    cast = OperatorUse(name="aten::_to_copy", count=2, cpu_time_ns=3, device_time_ns=None)
+    forward, _ = compare([LAYER], [COSTED], [measured(operators=(cast,))], [0])
+    assert forward.note == "includes 2 casts (aten::_to_copy)"
 
 
 def test_times_are_the_median_and_only_of_the_steps_asked_for() -> None:
-    rows = [measured(step=step, cpu_time_ns=time) for step, time in enumerate((5, 100, 7, 1))]
-    calls = [(replace(CALL, step=step), COSTS) for step in range(4)]
+    rows = [
+        measured(
+            step=step,
+            calls=(step,),
+            cpu_time_ns=time,
+            own=replace(WORK, cpu_time_ns=10 * time),
+        )
+        for step, time in enumerate((5, 100, 7, 1))
+    ]
+    calls = [replace(COSTED, call=replace(CALL, step=step)) for step in range(4)]
     forward, _ = compare([LAYER], calls, rows, [0, 1, 2])
-    assert (forward.steps, forward.calls, forward.dtype) == (3, 1, "bfloat16")
+    assert (forward.steps, forward.calls, forward.dtype) == (3, 1, torch.bfloat16)
     assert forward.measured is not None
     assert forward.measured.cpu_time_ns == 7
+    assert forward.measured.own.cpu_time_ns == 70
     assert forward.time_ns == 7
     assert forward.flop_per_s == pytest.approx(10 / 7e-9)
     assert (forward.flop_ratio, forward.allocated_ratio) == (1.0, 2.0)
@@ -93,23 +162,15 @@ def test_times_are_the_median_and_only_of_the_steps_asked_for() -> None:
 
 def test_device_time_is_preferred_for_the_rate() -> None:
     rows = [measured(cpu_time_ns=1000, device_time_ns=20)]
-    forward, _ = compare([LAYER], [(CALL, COSTS)], rows, [0])
+    forward, _ = compare([LAYER], [COSTED], rows, [0])
     assert forward.flop_per_s == pytest.approx(10 / 20e-9)
 
 
-def test_backward_is_both_gradients_and_calls_of_a_step_are_summed() -> None:
-    calls = [(CALL, COSTS), (replace(CALL, index=1), {Phase.FORWARD: COST})]
-    forward, backward = compare([LAYER], calls, [measured(calls=2)], [0])
-    assert forward.cost is not None
-    assert backward.cost is not None
-    assert (forward.calls, forward.cost.flop, backward.cost.flop) == (2, 20, 20)
-    assert (backward.measured, backward.note) == (None, NOT_RECORDED.format("backward"))
+def test_a_backward_that_was_not_recorded_has_no_cost() -> None:
+    _, backward = compare([LAYER], [COSTED], [measured()], [0])
+    assert (backward.measured, backward.cost) == (None, None)
+    assert backward.note == NOT_RECORDED.format("backward")
     assert backward.flop_ratio is backward.flop_per_s is backward.time_ns is None
-
-
-def test_a_forward_that_was_not_recorded_is_not_called_a_backward() -> None:
-    forward, _ = compare([LAYER], [(CALL, COSTS)], [], [0])
-    assert (forward.measured, forward.note) == (None, "no operator of its forward was recorded")
 
 
 def test_a_layer_that_did_not_run_says_so() -> None:
@@ -119,11 +180,65 @@ def test_a_layer_that_did_not_run_says_so() -> None:
 
 
 def test_a_layer_without_theory_still_has_its_measured_half() -> None:
-    forward, _ = compare([LAYER], [(CALL, None)], [measured()], [0])
+    unknown = CostedCall(call=CALL, costs=None, reason="no theory for Conv2d")
+    forward, _ = compare([LAYER], [unknown], [measured()], [0])
     assert forward.cost is None
-    assert "no theory for this Conv2d" in forward.note
+    assert forward.note == "no theory for Conv2d"
     assert forward.measured is not None
     assert forward.flop_ratio is forward.flop_per_s is None
+
+
+BLOCK = layer("block", nn.Sequential(), is_container=True, needs_own_work=True)
+BLOCK_CALL = CostedCall(call=Call(layer="block"), costs=None, reason="no theory for Sequential")
+INSIDE = replace(COSTED, call=replace(CALL, parent=0))
+
+
+def test_a_container_costs_what_the_layers_inside_cost() -> None:
+    rows = [
+        measured(layer="block", calls_inside=(0, 1), direct_operators=("aten::add",)),
+        measured(calls=(1,)),
+    ]
+    calls = [BLOCK_CALL, INSIDE]
+    block, *_ = compare([BLOCK, replace(LAYER, has_row=False)], calls, rows, [0])
+    assert block.cost is not None
+    assert (block.cost.flop, block.cost.elementwise_flop) == (10, None)  # its own addition
+    assert (block.cost.read_bytes, block.cost.allocated_bytes) == (None, None)
+    assert block.note == ""
+
+
+def test_a_containers_own_products_make_its_theory_unknown() -> None:
+    rows = [
+        measured(
+            layer="block",
+            calls_inside=(0, 1),
+            direct_operators=("aten::bmm",),
+            direct_products=("aten::bmm",),
+        )
+    ]
+    block, *_ = compare([BLOCK, replace(LAYER, has_row=False)], [BLOCK_CALL, INSIDE], rows, [0])
+    assert block.cost is None
+    assert block.note == OWN_PRODUCTS.format("aten::bmm")
+
+
+def test_a_container_without_operators_of_its_own_is_left_out_unless_named() -> None:
+    rows = [measured(layer="block", calls_inside=(0, 1)), measured(calls=(1,))]
+    assert [each.layer for each in compare([BLOCK, LAYER], [BLOCK_CALL, INSIDE], rows, [0])] == [
+        LAYER,
+        LAYER,
+    ]
+    named = replace(BLOCK, needs_own_work=False)
+    block, *_ = compare([named, LAYER], [BLOCK_CALL, INSIDE], rows, [0])
+    assert block.layer is named
+    assert block.cost is not None
+    assert (block.cost.flop, block.cost.elementwise_flop) == (10, 1)
+
+
+def test_the_rest_of_the_step_is_a_row_too() -> None:
+    rest = measured(layer=None, phase=None, calls=(), cpu_time_ns=9)
+    *_, row = compare([LAYER], [COSTED], [measured(), rest], [0])
+    assert (row.layer, row.phase, row.cost) == (None, None, None)
+    assert row.measured is not None
+    assert row.measured.cpu_time_ns == 9
 
 
 def test_sums_of_costs_keep_every_derivation() -> None:

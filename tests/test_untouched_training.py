@@ -201,7 +201,7 @@ def test_a_window_whose_hooks_fail_to_go_still_stops_the_profiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = SmallCnn()
-    window = Window(select_layers(model, ["Conv2d-2"]), torch.device("cpu"))
+    window = Window(select_layers(model, ["Conv2d-2"]).watched, torch.device("cpu"))
     window.warm_up()
     window.start()
 

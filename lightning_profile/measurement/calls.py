@@ -1,4 +1,4 @@
-"""Forward hooks that note each call of the selected layers and mark it in the trace.
+"""Forward hooks that note each call of the watched layers and mark it in the trace.
 
 Only forward hooks, and only while a window is open. Backward hooks on modules would wrap tensors
 and break models that modify a layer's output in place; the backward is found in the trace.
@@ -7,7 +7,7 @@ and break models that modify a layer's output in place; the backward is found in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,14 @@ from torch import nn
 from torch.profiler import record_function
 from torch.utils.hooks import RemovableHandle
 
+from lightning_profile.measurement.facts import (
+    Arguments,
+    Option,
+    output_facts,
+    parameter_facts,
+)
 from lightning_profile.measurement.tensors import tensors_in
-from lightning_profile.records import Call, Layer
+from lightning_profile.records import Call, Layer, Phase, TensorFact
 
 CALL_MARK = "lightning_profile.call "  # followed by the call's position in `CallRecorder.calls`
 
@@ -27,8 +33,10 @@ class _OpenCall:
     layer: Layer
     mark: record_function
     position: int
-    input_shapes: tuple[tuple[int, ...], ...]
-    input_requires_grad: bool
+    phase: Phase
+    parent: int | None
+    inputs: tuple[TensorFact, ...]
+    options: tuple[Option, ...]
 
 
 class CallRecorder:
@@ -37,7 +45,7 @@ class CallRecorder:
     Attributes:
         calls: What was seen, in the order in which the calls began. An entry is ``None`` while
             its call is under way, and stays so if the call ended with an exception.
-        step: The training batch under way; calls outside of one (``None``) are not noted.
+        step: The batch under way; calls outside of one (``None``) are not noted.
         fault: The first error of ours inside of a hook. The hooks run in the user's forward, so
             it is kept for the window to raise later, and nothing more is noted.
     """
@@ -46,20 +54,22 @@ class CallRecorder:
         self.calls: list[Call | None] = []
         self.step: int | None = None
         self.fault: Exception | None = None
-        self._layers = layers
+        # Hooks in a compiled graph would be traced into it, or not run at all.
+        self._layers = [layer for layer in layers if not layer.in_compiled_graph]
         self._open: list[_OpenCall] = []
-        self._calls_in_step: Counter[tuple[str, int]] = Counter()
+        self._calls_in_step: Counter[tuple[str, int, Phase]] = Counter()
+        self._arguments: dict[str, Arguments] = {}
         self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
         """Add the hooks."""
         for layer in self._layers:
             self._handles.append(
-                layer.module.register_forward_pre_hook(_Enter(self, layer), with_kwargs=True)
+                layer.entry.register_forward_pre_hook(_Enter(self, layer), with_kwargs=True)
             )
             # Always called, so that the mark is closed when the forward raises.
             self._handles.append(
-                layer.module.register_forward_hook(_Leave(self, layer), always_call=True)
+                layer.entry.register_forward_hook(_Leave(self, layer), always_call=True)
             )
 
     def detach(self) -> None:
@@ -70,18 +80,25 @@ class CallRecorder:
         while self._open:
             self._open.pop().mark.__exit__(None, None, None)
 
-    def enter(self, layer: Layer, inputs: object) -> None:
+    def enter(self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A forward of ``layer`` begins, in a step."""
-        tensors = list(tensors_in(inputs))
+        name = layer.qualified_name
+        if name not in self._arguments:
+            self._arguments[name] = Arguments(layer.module)
+        inputs, options = self._arguments[name].facts(args, kwargs)
+        # A forward inside of a backward pass: checkpointing recomputes activations.
+        is_recomputed = torch._C._current_graph_task_id() != -1
         mark = record_function(f"{CALL_MARK}{len(self.calls)}")
+        parent = self._open[-1].position if self._open else None
         self._open.append(
             _OpenCall(
                 layer=layer,
                 mark=mark,
                 position=len(self.calls),
-                input_shapes=tuple(tuple(tensor.shape) for tensor in tensors),
-                input_requires_grad=torch.is_grad_enabled()
-                and any(tensor.requires_grad for tensor in tensors),
+                phase=Phase.RECOMPUTE if is_recomputed else Phase.FORWARD,
+                parent=parent,
+                inputs=inputs,
+                options=options,
             )
         )
         self.calls.append(None)
@@ -93,19 +110,24 @@ class CallRecorder:
             return  # its beginning was not noted
         opened = self._open.pop()
         opened.mark.__exit__(None, None, None)
-        if output is None:
+        # A recomputation is ended by an exception once it has what it is needed for.
+        if output is None and opened.phase is Phase.FORWARD:
             return
-        tensors = list(tensors_in(output))
-        key = (layer.qualified_name, self.step)
+        key = (layer.qualified_name, self.step, opened.phase)
+        first = next(tensors_in(output), None)
         self.calls[opened.position] = Call(
             layer=layer.qualified_name,
             step=self.step,
             index=self._calls_in_step[key],
-            input_shapes=opened.input_shapes,
-            output_shapes=tuple(tuple(tensor.shape) for tensor in tensors),
-            dtype=tensors[0].dtype if tensors else None,
-            input_requires_grad=opened.input_requires_grad,
-            output_requires_grad=any(tensor.requires_grad for tensor in tensors),
+            phase=opened.phase,
+            parent=opened.parent,
+            inputs=opened.inputs,
+            outputs=output_facts(output),
+            parameters=() if layer.is_container else parameter_facts(layer.module),
+            options=opened.options,
+            is_training=layer.module.training,
+            device_type=first.device.type if first is not None else "",
+            is_complete=output is not None,
         )
         self._calls_in_step[key] += 1
 
@@ -120,7 +142,7 @@ class _Enter:
         if recorder.step is None or recorder.fault is not None:
             return
         try:
-            recorder.enter(self.layer, (args, kwargs))
+            recorder.enter(self.layer, args, kwargs)
         except Exception as fault:
             recorder.fault = fault
 

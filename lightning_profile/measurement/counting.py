@@ -1,9 +1,11 @@
 """Counted FLOPs: formulas applied to the operators that ran, by their recorded shapes.
 
-torch.profiler's ``with_flops`` comes first. It has no formula for a convolution's backward, for
-convolutions other than ``aten::conv2d``, nor for string paddings, so the two general convolution
-operators have one here. ``torch.utils.flop_counter`` has formulas for them too, but up to torch
-2.15 its backward counts grad_weight of a grouped convolution ``groups`` times.
+torch.profiler's ``with_flops`` comes first, then those of ``torch.utils.flop_counter`` for
+attention. Neither has a formula for a convolution's backward that is right: up to torch 2.15
+``flop_counter`` counts grad_weight of a grouped convolution ``groups`` times. That one, oneDNN's
+recurrent layers and products with vectors are counted here.
+
+All formulas see shapes only: the masked half of causal attention is counted like the rest.
 """
 
 from __future__ import annotations
@@ -13,13 +15,24 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
+
 Shape = Sequence[int]
 
-# Operators that multiply and have no formula anywhere: what contains one has no known count.
+# Operators of torch that do products and have no formula anywhere: what contains one has no
+# known count. Attention and recurrent layers are in the list for variants without a formula.
 _WITHOUT_FORMULA = re.compile(
-    r"aten::(_scaled_dot_product|_?(flash|efficient)_attention|(_cudnn_|_thnn_|mkldnn_)?"
-    r"(rnn|lstm|gru)|_trilinear|_int_mm|_scaled_mm|_grouped_mm|addmv|mv$|dot$|vdot|addr|ger$)"
+    r"aten::(_?(flash|efficient|cudnn|fused|native_multi_head)_attention|_scaled_dot_product|"
+    r"_native_multi_head_attention|_transformer_encoder_layer|(_cudnn_|mkldnn_|miopen_)rnn|"
+    r"_?(scaled_)?grouped_mm|addr$|ger$|\w*convolution\w*double_backward|_fft_|"
+    r"_?linalg_(inv|solve|lu|qr|svd|eig|cholesky|householder|lstsq|det|slogdet|matrix_exp|ldl)|"
+    r"cholesky|lu_|geqrf|orgqr|ormqr|triangular_solve)|"
+    r"Torch-Compiled Region|## Call CompiledFxGraph|CompiledFunction"
 )
+
+# Operators that others brought along may do anything, but for those known to do no products.
+_FOREIGN = re.compile(r"(?!aten::|prim::|autograd::|c10d::|profiler::|gloo:|nccl:)\w+::\w+")
+_WITHOUT_PRODUCTS = re.compile(r"torchvision::_?(nms|roi_align|roi_pool|ps_roi_align|ps_roi_pool)")
 
 _ELEMENTWISE = frozenset({"aten::add", "aten::mul"})  # with_flops: one per element, not products
 
@@ -58,9 +71,16 @@ def counted_flop(name: str, operator: RecordedOperator) -> tuple[int | None, int
     return formula(operator.shapes(), operator.concrete_inputs()), None
 
 
-def lacks_formula(name: str) -> bool:
-    """Whether the operator does products that nothing here can count."""
-    return _WITHOUT_FORMULA.match(name) is not None
+def lacks_formula(name: str, *, is_leaf: bool) -> bool:
+    """Whether the operator does, or may do, products that nothing here can count.
+
+    Args:
+        name: The operator.
+        is_leaf: Whether no other operators ran inside of it, to be counted instead.
+    """
+    if name in _FORMULAS or _WITHOUT_FORMULA.match(name):
+        return True
+    return bool(is_leaf and _FOREIGN.match(name) and not _WITHOUT_PRODUCTS.match(name))
 
 
 def _convolution(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
@@ -98,7 +118,71 @@ def _flop(*, pixels_of: Shape, weight: Shape) -> int:
     return 2 * pixels_of[0] * math.prod(pixels_of[2:]) * math.prod(weight)
 
 
+def _matrix_product(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    left, right = shapes[0], shapes[1]
+    return 2 * math.prod(left) * right[-1] if len(left) == len(right) == 2 else None
+
+
+def _biased_matrix_product(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    return _matrix_product(shapes[1:], arguments)
+
+
+def _first_twice(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    """A matrix or a vector, each of whose elements is multiplied and added once."""
+    return 2 * math.prod(shapes[0])
+
+
+def _matrix_vector_product(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    return _first_twice(shapes[1:], arguments)
+
+
+def _attention(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    if any(len(shape) != 4 for shape in shapes[:3]):
+        return None
+    return int(sdpa_flop_count(*shapes[:3]))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    if any(len(shape) != 4 for shape in shapes[:4]):
+        return None
+    return int(sdpa_backward_flop_count(*shapes[:4]))  # type: ignore[no-untyped-call]
+
+
+def _recurrent_layer(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    # Arguments: input (steps, batch, features), weights of the input and of the hidden state.
+    source, input_weight, hidden_weight = shapes[:3]
+    if len(source) != 3:
+        return None
+    return 2 * math.prod(source[:2]) * (math.prod(input_weight) + math.prod(hidden_weight))
+
+
+def _recurrent_layer_backward(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    # It always computes all gradients, that of the first hidden state too.
+    once = _recurrent_layer(shapes, arguments)
+    return None if once is None else 2 * once
+
+
 _FORMULAS: dict[str, Callable[[Sequence[Shape], Sequence[Any]], int | None]] = {
     "aten::convolution": _convolution,
     "aten::convolution_backward": _convolution_backward,
+    "aten::_addmm_activation": _biased_matrix_product,
+    "aten::_int_mm": _matrix_product,
+    "aten::_scaled_mm": _matrix_product,
+    "aten::mv": _first_twice,
+    "aten::dot": _first_twice,
+    "aten::vdot": _first_twice,
+    "aten::addmv": _matrix_vector_product,
+    "aten::addmv_": _matrix_vector_product,
+    "aten::mkldnn_rnn_layer": _recurrent_layer,
+    "aten::mkldnn_rnn_layer_backward": _recurrent_layer_backward,
+} | {
+    f"aten::_scaled_dot_product_{kind}{suffix}": formula
+    for kind in (
+        "flash_attention",
+        "flash_attention_for_cpu",
+        "efficient_attention",
+        "cudnn_attention",
+        "fused_attention_overrideable",
+    )
+    for suffix, formula in (("", _attention), ("_backward", _attention_backward))
 }

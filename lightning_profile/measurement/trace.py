@@ -100,7 +100,9 @@ class _Reader:
         is_unknown = False
         if not is_counted:  # an operator inside a counted one is part of its formula
             counted = counted_flop(name, flat)
-            is_unknown = counted[0] is None and lacks_formula(name)
+            is_unknown = counted == (None, None) and lacks_formula(
+                name, is_leaf=not below.operators
+            )
             is_counted = counted != (None, None)
         sequence_number = fields.sequence_number
         kernel_times_ns = self._kernel_times_ns(below.device_events)

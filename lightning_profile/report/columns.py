@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from lightning_profile.records import Comparison, WindowResult
+from collections.abc import Iterator
+
+from lightning_profile.records import Comparison, RankSpread, WindowResult
 
 Value = str | int | float | None
+
+REST_NAME = "rest-of-step"  # what belongs to no watched layer: loss, optimizer, copies
 
 QUANTITIES = (
     "theoretical_flop",
@@ -24,6 +28,9 @@ QUANTITIES = (
     "device_time_ns",
     "kernels",
     "flop_per_s",
+    "own_counted_flop",
+    "own_cpu_time_ns",
+    "own_device_time_ns",
 )
 
 
@@ -50,6 +57,9 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
             "cpu_time_ns": measured.cpu_time_ns,
             "device_time_ns": measured.device_time_ns,
             "kernels": measured.kernels,
+            "own_counted_flop": measured.own.counted_flop,
+            "own_cpu_time_ns": measured.own.cpu_time_ns,
+            "own_device_time_ns": measured.own.device_time_ns,
         }
     return values | {
         "flop_ratio": comparison.flop_ratio,
@@ -58,20 +68,69 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
     }
 
 
-def row(result: WindowResult, comparison: Comparison) -> dict[str, Value]:
-    """One line of the CSV: a window, a layer and a phase."""
+def display_name(comparison: Comparison) -> str:
+    """How the row's layer is called everywhere."""
+    return comparison.layer.display_name if comparison.layer is not None else REST_NAME
+
+
+def row_key(comparison: Comparison) -> tuple[str, str]:
+    """Qualified name and phase, both empty for the rest of the step."""
+    return (
+        comparison.layer.qualified_name if comparison.layer is not None else "",
+        comparison.phase.value if comparison.phase is not None else "",
+    )
+
+
+def quantities_by_row(result: WindowResult) -> dict[tuple[str, str], dict[str, int | float]]:
+    """Every known number by row and column, such as to compare processes with each other."""
+    return {
+        row_key(each): {
+            name: value for name, value in quantities(each).items() if value is not None
+        }
+        for each in result.comparisons
+    }
+
+
+def rows(result: WindowResult) -> Iterator[dict[str, Value]]:
+    """Lines of the CSV: one per layer and phase, then their spread over the processes."""
+    for comparison in result.comparisons:
+        yield _row(result, comparison)
+    for comparison in result.comparisons:
+        spreads = result.spreads.get(row_key(comparison))
+        if spreads:
+            for statistic in RANK_STATISTICS:
+                yield _row(result, comparison) | {
+                    "rank": statistic,
+                    **dict.fromkeys(QUANTITIES),
+                    **{name: spread_value(each, statistic) for name, each in spreads.items()},
+                }
+
+
+RANK_STATISTICS = ("min", "mean", "max")
+
+
+def spread_value(spread: RankSpread, statistic: str) -> float:
+    """One of ``RANK_STATISTICS``."""
+    return {"min": spread.minimum, "mean": spread.mean, "max": spread.maximum}[statistic]
+
+
+def _row(result: WindowResult, comparison: Comparison) -> dict[str, Value]:
+    qualified_name, phase = row_key(comparison)
+    dtype = comparison.dtype
     return {
         "epoch": result.epoch,
         "global_step": result.global_step,
+        "stage": result.stage,
+        "rank": "0",
         "batch_size": result.batch_size,
         "dataset": result.dataset,
         "device": result.device.type,
         "device_name": result.device.name,
-        "dtype": comparison.dtype,
-        "layer": comparison.layer.display_name,
-        "layer_type": comparison.layer.type_name,
-        "qualified_name": comparison.layer.qualified_name,
-        "phase": comparison.phase.value,
+        "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
+        "layer": display_name(comparison),
+        "layer_type": comparison.layer.type_name if comparison.layer is not None else None,
+        "qualified_name": qualified_name,
+        "phase": phase,
         "calls": comparison.calls,
         "steps": comparison.steps,
         **quantities(comparison),

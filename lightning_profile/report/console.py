@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from lightning_profile.records import Comparison, FootprintComparison, WindowResult
+from lightning_profile.report.overview import LEGEND, conditions, overview_table
 from lightning_profile.report.units import (
     UNKNOWN,
     format_bytes,
@@ -14,34 +15,31 @@ from lightning_profile.report.units import (
     format_time,
 )
 
+_LAYERS_IN_DETAIL = 3  # more than these are a row each in one table
+
 
 def format_tables(result: WindowResult) -> list[Table]:
-    """One table per layer for the given window."""
+    """A table per layer for the given window; one of all layers if there are many."""
     footprints = {pair.layer.qualified_name: pair for pair in result.footprints}
-    names = dict.fromkeys(comparison.layer.qualified_name for comparison in result.comparisons)
-    return [
-        _table(
-            result,
-            [each for each in result.comparisons if each.layer.qualified_name == name],
-            footprints[name],
-        )
-        for name in names
-    ]
+    by_layer: dict[str, list[Comparison]] = {}
+    for comparison in result.comparisons:
+        if comparison.layer is not None:
+            by_layer.setdefault(comparison.layer.qualified_name, []).append(comparison)
+    if len(by_layer) > _LAYERS_IN_DETAIL:
+        return [overview_table(result)]
+    return [_table(result, each, footprints[name]) for name, each in by_layer.items()]
 
 
 def _table(
     result: WindowResult, comparisons: list[Comparison], footprint: FootprintComparison
 ) -> Table:
-    layer, dtype = comparisons[0].layer, comparisons[0].dtype
-    device = result.device
+    layer, dtype = footprint.layer, comparisons[0].dtype
+    element_type = f"{dtype}".removeprefix("torch.") if dtype else UNKNOWN
     table = Table(
         title=f"{layer.display_name} ({layer.qualified_name}): what it should cost, what it costs",
         caption=(
-            f"Per training step of {result.batch_size or UNKNOWN} samples "
-            f"({result.dataset or UNKNOWN} data, {dtype or UNKNOWN + ' element type'}), epoch "
-            f"{result.epoch}, on {device.name} with {device.threads} CPU threads. Theoretical: pen "
-            "and paper. Counted: by formula over the operators that ran. Measured: clock and "
-            f"allocator; times are the median of {comparisons[0].steps} steps."
+            f"{conditions(result)} Element type: {element_type}. "
+            f"{LEGEND.format(comparisons[0].steps)}"
         ),
         title_justify="left",
         caption_justify="left",
@@ -58,7 +56,7 @@ def _table(
 
 def _add_phase(table: Table, comparison: Comparison) -> None:
     cost, measured = comparison.cost, comparison.measured
-    table.add_row(f"[bold]{comparison.phase.value}[/bold]")
+    table.add_row(f"[bold]{comparison.phase.value if comparison.phase else UNKNOWN}[/bold]")
     if comparison.note:
         table.add_row(f"  ({comparison.note})")
     if cost is None and measured is None:
@@ -71,7 +69,7 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
             format_flop(measured.counted_flop if measured else None),
             ratio=format_ratio(comparison.flop_ratio),
         ),
-        _row("FLOPs of bias", format_flop(cost.elementwise_flop if cost else None)),
+        _row("FLOPs element-wise", format_flop(cost.elementwise_flop if cost else None)),
         _row("compulsory reads", format_bytes(cost.read_bytes if cost else None)),
         _row("compulsory writes", format_bytes(cost.write_bytes if cost else None)),
         _row(

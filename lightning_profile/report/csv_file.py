@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from lightning_profile.records import WindowResult
-from lightning_profile.report.columns import row
+from lightning_profile.report.columns import rows
 
 
 class CsvFile:
@@ -23,15 +23,15 @@ class CsvFile:
             OSError: If the file can't be written.
             ValueError: If the file exists with other columns.
         """
-        rows = [row(result, comparison) for comparison in result.comparisons]
-        if not rows:
+        lines = list(rows(result))
+        if not lines:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        if self._needs_header(",".join(rows[0])):
+        writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+        if self._needs_header(",".join(lines[0])):
             writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(lines)
         with self._path.open("ab", buffering=0) as file:
             file.write(text.getvalue().encode("utf-8"))
 

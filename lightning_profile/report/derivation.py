@@ -21,8 +21,8 @@ def format_derivation(derivation: Derivation) -> str:
     """Every formula in symbols, with the numbers put in, and its value."""
     call = derivation.call
     shapes = " → ".join(
-        ", ".join(_shape(shape) for shape in shapes)
-        for shapes in (call.input_shapes, call.output_shapes)
+        ", ".join(_shape(tensor.shape) for tensor in tensors)
+        for tensors in (call.inputs, call.outputs)
     )
     parts = [
         f"### {derivation.layer.display_name} (`{derivation.layer.qualified_name}`)",
@@ -30,7 +30,7 @@ def format_derivation(derivation: Derivation) -> str:
         f"{shapes}, {str(call.dtype).removeprefix('torch.')}. {_CONVENTIONS}",
     ]
     if derivation.costs is None:
-        parts.append(f"There is no theory for {derivation.layer.type_name} yet: unknown.")
+        parts.append(f"Unknown: {derivation.reason}.")
     for phase, cost in (derivation.costs or {}).items():
         parts += [f"#### {_TITLES[phase]}", _block(cost.derivation)]
     if derivation.footprint:

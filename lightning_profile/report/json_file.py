@@ -15,9 +15,10 @@ from lightning_profile.records import (
     FootprintComparison,
     Layer,
     Measurement,
+    TensorFact,
     WindowResult,
 )
-from lightning_profile.report.columns import row
+from lightning_profile.report.columns import rows
 from lightning_profile.schedule import Schedule
 from lightning_profile.version import __version__
 
@@ -92,13 +93,14 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 def _window(result: WindowResult) -> dict[str, Any]:
     return {
+        "stage": result.stage,
         "epoch": result.epoch,
         "global_step": result.global_step,
         "batch_size": result.batch_size,
         "dataset": result.dataset,
         "reading_time_ns": result.reading_time_ns,
         "compared_steps": list(result.steps),
-        "rows": [row(result, comparison) for comparison in result.comparisons],
+        "rows": list(rows(result)),
         "steps": [
             _measurement(measurement, result.batch_sizes[measurement.step])
             for measurement in result.measurements
@@ -110,11 +112,28 @@ def _window(result: WindowResult) -> dict[str, Any]:
 
 def _measurement(measurement: Measurement, batch_size: int | None) -> dict[str, Any]:
     phase = measurement.phase.value if measurement.phase is not None else None
-    return asdict(measurement) | {"phase": phase, "batch_size": batch_size}
+    # Positions of calls mean nothing outside of the window.
+    values = asdict(measurement)
+    del values["calls_inside"]
+    return values | {"phase": phase, "batch_size": batch_size, "calls": len(measurement.calls)}
 
 
 def _call(call: Call) -> dict[str, Any]:
-    return asdict(call) | {"dtype": str(call.dtype).removeprefix("torch.") if call.dtype else None}
+    return {
+        "layer": call.layer,
+        "step": call.step,
+        "index": call.index,
+        "phase": call.phase.value,
+        "inputs": [_tensor(tensor) for tensor in call.inputs],
+        "outputs": [_tensor(tensor) for tensor in call.outputs],
+        "options": dict(call.options),
+        "is_training": call.is_training,
+        "is_complete": call.is_complete,
+    }
+
+
+def _tensor(tensor: TensorFact) -> dict[str, Any]:
+    return asdict(tensor) | {"dtype": str(tensor.dtype).removeprefix("torch.")}
 
 
 def _footprint(footprint: FootprintComparison) -> dict[str, Any]:

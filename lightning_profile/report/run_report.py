@@ -21,6 +21,7 @@ from lightning_profile.schedule import Schedule
 
 CSV_NAME = "layer_profile.csv"
 JSON_NAME = "layer_profile.json"
+_NAMES_LISTED = 4  # of the layers that a pattern selects
 
 _Write = Callable[[WindowResult], None]
 
@@ -49,8 +50,6 @@ class RunReport:
             loggers: The training's loggers; those of TensorBoard also get text and charts.
             folder: Where the files go; ``None`` for no files.
         """
-        for layer in self._layers:
-            self._say(f"Profiling {layer.display_name}: {layer.qualified_name} = {layer.module!r}")
         self._places = {}
         if folder is not None:
             self._places[CSV_NAME] = CsvFile(folder / CSV_NAME).write
@@ -64,6 +63,11 @@ class RunReport:
             if isinstance(writer, SummaryWriter):
                 self._tensorboard_folder = logger.save_dir
                 self._places[f"{name}'s text"] = TensorBoardReport(writer, self._layers).write
+
+    def announce(self, resolved: Sequence[tuple[str, Sequence[Layer]]]) -> None:
+        """Say what each pattern resolved to, a line each."""
+        for pattern, layers in resolved:
+            self._say(f"Profiling {pattern}: {_describe(layers)}")
 
     def write(self, result: WindowResult) -> None:
         """Write ``result`` everywhere, now. A place that fails is tried again next time."""
@@ -93,6 +97,26 @@ class RunReport:
     def _say(self, text: str) -> None:
         """Print one line as it is, however long."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _describe(layers: Sequence[Layer]) -> str:
+    """One layer in full, several by number and name."""
+    if len(layers) == 1 and not layers[0].is_container:
+        return f"{layers[0].qualified_name} = {layers[0].module!r}"
+    containers = sum(layer.is_container for layer in layers)
+    leaves = len(layers) - containers
+    counts = [
+        f"{count} {noun if count == 1 else plural}"
+        for count, noun, plural in (
+            (leaves, "layer", "layers"),
+            (containers, "container", "containers"),
+        )
+        if count
+    ]
+    names = [layer.qualified_name for layer in layers[:_NAMES_LISTED]]
+    if len(layers) > _NAMES_LISTED:
+        names.append("…")
+    return f"{' and '.join(counts)} ({', '.join(names)})"
 
 
 def _to_logger(logger: Logger) -> _Write:

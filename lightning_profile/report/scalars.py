@@ -5,20 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from lightning_profile.records import Layer, Phase, WindowResult
-from lightning_profile.report.columns import quantities
+from lightning_profile.records import Comparison, Layer, Phase, WindowResult
+from lightning_profile.report.columns import (
+    RANK_STATISTICS,
+    display_name,
+    quantities,
+    row_key,
+    spread_value,
+)
 
 PHASES = (Phase.FORWARD, Phase.BACKWARD)
 MEMORY = "memory"  # the group of a layer's footprint, beside its phases
 
 
 def scalars(result: WindowResult) -> dict[str, float]:
-    """Tag to value, such as ``Conv2d-2/forward/counted_flop``; the unknown is left out."""
+    """Tag to value, such as ``Conv2d-2/forward/counted_flop``; the unknown is left out.
+
+    What was recorded in validation has ``validate`` in its tags; over several processes there
+    are also ``…/min``, ``…/mean`` and ``…/max``.
+    """
     values: dict[str, float | None] = {}
     for comparison in result.comparisons:
-        prefix = f"{comparison.layer.display_name}/{comparison.phase.value}"
+        prefix = _prefix(result, comparison)
         for name, value in quantities(comparison).items():
             values[f"{prefix}/{name}"] = value
+        for name, spread in result.spreads.get(row_key(comparison), {}).items():
+            for statistic in RANK_STATISTICS:
+                values[f"{prefix}/{name}/{statistic}"] = spread_value(spread, statistic)
     for footprint in result.footprints:
         prefix = f"{footprint.layer.display_name}/{MEMORY}"
         for name, value in asdict(footprint.theoretical).items():
@@ -26,6 +39,15 @@ def scalars(result: WindowResult) -> dict[str, float]:
         for name, value in asdict(footprint.measured).items():
             values[f"{prefix}/{name}"] = value
     return {tag: value for tag, value in values.items() if value is not None}
+
+
+def _prefix(result: WindowResult, comparison: Comparison) -> str:
+    parts = [display_name(comparison)]
+    if result.stage != "train":
+        parts.append(result.stage)
+    if comparison.phase is not None:
+        parts.append(comparison.phase.value)
+    return "/".join(parts)
 
 
 def chart_layout(layers: Sequence[Layer]) -> dict[str, dict[str, tuple[str, Sequence[str]]]]:

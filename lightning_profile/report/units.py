@@ -42,6 +42,11 @@ def format_ratio(ratio: float | None) -> str:
     return UNKNOWN if ratio is None else f"{ratio:.3f}"
 
 
+def format_share(share: float) -> str:
+    """A part of a whole, such as ``12.3%``."""
+    return f"{share:.1%}"
+
+
 def format_exact(value: int, unit: str) -> str:
     """An exact number with its digits in groups, such as ``2,717,908,992 FLOP``."""
     return f"{value:,} {unit}".rstrip()

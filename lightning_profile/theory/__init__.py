@@ -1,14 +1,39 @@
 """What a layer should cost: closed forms only, one file per layer family.
 
-:func:`phase_costs` and :func:`footprint` dispatch on the module's type, so a subclass inherits
-the formulas of its family. A formula for a layer of your own is registered from outside::
+:func:`phase_costs` dispatches on the module's type, so a subclass inherits the formulas of its
+family unless it has a forward of its own. A formula for a layer of your own takes three lines::
 
-    @phase_costs.register(MyLayer)
-    def _(module: MyLayer, call: Call) -> dict[Phase, Cost]: ...
+    @phase_costs.register(MyLinear)
+    def my_linear_costs(module: MyLinear, call: Call) -> PhaseCosts:
+        return product_costs(call, call.outputs[0].elements * module.in_features)
 """
 
-from lightning_profile.theory import convolution  # noqa: F401  (registers its family)
+from lightning_profile.records import Call, Cost, Phase, PhaseCosts
+from lightning_profile.theory import convolution, linear  # noqa: F401  (register their families)
+from lightning_profile.theory.cost import phase_cost, product_costs
+from lightning_profile.theory.expression import Expression, symbol
 from lightning_profile.theory.optimizer_state import optimizer_state
-from lightning_profile.theory.registry import cost_calls, footprint, phase_costs
+from lightning_profile.theory.registry import (
+    cost_call,
+    cost_calls,
+    footprint,
+    kept_activations,
+    phase_costs,
+)
 
-__all__ = ["cost_calls", "footprint", "optimizer_state", "phase_costs"]
+__all__ = [
+    "Call",
+    "Cost",
+    "Expression",
+    "Phase",
+    "PhaseCosts",
+    "cost_call",
+    "cost_calls",
+    "footprint",
+    "kept_activations",
+    "optimizer_state",
+    "phase_cost",
+    "phase_costs",
+    "product_costs",
+    "symbol",
+]

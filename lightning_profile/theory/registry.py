@@ -2,51 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import singledispatch
+from typing import Any
 
 from torch import nn
 
-from lightning_profile.records import Call, Cost, Equation, Layer, Phase
+from lightning_profile.faults import describe_fault
+from lightning_profile.records import Call, CostedCall, Equation, Layer, PhaseCosts
+from lightning_profile.theory.expression import Expression, symbol, total
+
+UNSUPPORTED = "no theory for {}"
+OTHER_FORWARD = "no theory for {}, whose forward is not {}'s"
+UNFIT = "no theory for such a call of {}"
+ENDED_EARLY = "the recomputation of {} ended early, with all that the backward needs"
+FAULTY = "the formula for {} failed: {}"
 
 
 @singledispatch
-def phase_costs(module: nn.Module, call: Call) -> dict[Phase, Cost] | None:
-    """Theoretical cost of one call of ``module``.
+def phase_costs(module: nn.Module, call: Call) -> PhaseCosts | None:
+    """Theoretical cost of one complete call of ``module``.
 
     Args:
-        module: The layer.
-        call: The shapes and the element type that it was called with.
+        module: The layer. Only its settings may be read: to read the weight of a parametrized
+            layer is to compute it, which can change the training.
+        call: The shapes and element types that it was called with.
 
     Returns:
         The cost of the forward and of each gradient that the call's backward pass computes;
-        ``None`` if no formula is registered for this type of layer.
+        ``None`` if no formula is registered for this type of layer, or none for such a call.
     """
     return None
 
 
 @singledispatch
-def footprint(module: nn.Module, call: Call) -> tuple[Equation, ...] | None:
-    """What ``module`` keeps in memory on paper, the optimizer's state apart.
+def kept_activations(module: nn.Module, call: Call) -> Expression | None:
+    """Bytes of the tensors that ``module`` keeps from forward to backward, parameters excluded.
 
     Returns:
-        One equation per quantity, named as the fields of
-        :class:`~lightning_profile.records.Footprint`; ``None`` without a registered formula.
+        ``None`` without a registered formula.
     """
     return None
 
 
-def cost_calls(
-    layers: Sequence[Layer], calls: Sequence[Call]
-) -> list[tuple[Call, Mapping[Phase, Cost] | None]]:
-    """Every call with its costs; calls of one geometry are computed once."""
-    modules = {layer.qualified_name: layer.module for layer in layers}
-    known: dict[Call, Mapping[Phase, Cost] | None] = {}
-    costed = []
+def cost_call(layer: Layer, call: Call) -> CostedCall:
+    """Theory of one call, or why there is none; never an error."""
+    formula = _formula(phase_costs, layer)
+    if isinstance(formula, str):
+        return CostedCall(call=call, costs=None, reason=formula)
+    if not call.is_complete:
+        return CostedCall(call=call, costs=None, reason=ENDED_EARLY.format(layer.type_name))
+    try:
+        costs = formula(layer.module, call)
+    except Exception as fault:
+        reason = FAULTY.format(layer.type_name, describe_fault(fault))
+        return CostedCall(call=call, costs=None, reason=reason)
+    if costs is None:
+        return CostedCall(call=call, costs=None, reason=UNFIT.format(layer.type_name))
+    return CostedCall(call=call, costs=costs)
+
+
+def cost_calls(layers: Sequence[Layer], calls: Sequence[Call | None]) -> list[CostedCall | None]:
+    """Every call with its costs, in place; calls of one geometry are computed once."""
+    by_name = {layer.qualified_name: layer for layer in layers}
+    known: dict[Call, CostedCall] = {}
+    costed: list[CostedCall | None] = []
     for call in calls:
-        geometry = replace(call, step=0, index=0)
+        if call is None:
+            costed.append(None)
+            continue
+        geometry = replace(call, step=0, index=0, parent=None)
         if geometry not in known:
-            known[geometry] = phase_costs(modules[call.layer], geometry)
-        costed.append((call, known[geometry]))
+            known[geometry] = cost_call(by_name[call.layer], geometry)
+        costed.append(replace(known[geometry], call=call))
     return costed
+
+
+def footprint(layer: Layer, call: Call) -> tuple[Equation, ...]:
+    """What ``layer`` keeps in memory on paper, the optimizer's state apart.
+
+    Returns:
+        One equation per quantity that has a closed form, named as the fields of
+        :class:`~lightning_profile.records.Footprint`.
+    """
+    parameters = total([symbol(f"{each.name} bytes", each.bytes) for each in call.parameters])
+    trained = [each for each in call.parameters if each.requires_grad]
+    gradients = total([symbol(f"{each.name} bytes", each.bytes) for each in trained])
+    outputs = total([symbol("output bytes", each.bytes) for each in call.outputs])
+    equations = [
+        parameters.equation("parameter_bytes", "B"),
+        gradients.equation("gradient_bytes", "B"),
+        outputs.equation("output_bytes", "B"),
+    ]
+    formula = _formula(kept_activations, layer)
+    kept = None if isinstance(formula, str) else formula(layer.module, call)
+    if kept is not None:
+        equations.insert(2, kept.equation("activation_bytes", "B"))
+    return tuple(equations)
+
+
+def _formula(registry: Any, layer: Layer) -> Callable[[nn.Module, Call], Any] | str:
+    """The formula registered for the layer's type, or why it has none.
+
+    A formula describes the forward of the type that it was registered for. A subclass inherits
+    it with that forward; one with a forward of its own is another layer.
+    """
+    kind = type(layer.module)
+    registered = next((base for base in kind.__mro__ if base in registry.registry), object)
+    if registered is object:
+        return UNSUPPORTED.format(layer.type_name)
+    own_forward = getattr(registered, "forward", None)
+    if kind.forward is not own_forward or "forward" in vars(layer.module):
+        return OTHER_FORWARD.format(layer.type_name, registered.__name__)
+    formula: Callable[[nn.Module, Call], Any] = registry.dispatch(kind)
+    return formula

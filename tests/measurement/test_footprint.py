@@ -10,7 +10,7 @@ from lightning_profile.selection import select_layers
 
 def test_what_lies_in_memory_is_read_off_the_tensors() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(3, 4))
-    (layer,) = select_layers(model, ["Conv2d-1"])
+    (layer,) = select_layers(model, ["Conv2d-1"]).rows
     optimizer = optim.Adam(model.parameters())
     before = measure_footprint(layer, [optimizer])
     assert (before.parameter_bytes, before.gradient_bytes) == (4 * 20, 0)
@@ -25,7 +25,7 @@ def test_what_lies_in_memory_is_read_off_the_tensors() -> None:
 def test_a_shared_storage_counts_once() -> None:
     flat = nn.Linear(2, 2, bias=False)
     flat.other = nn.Parameter(flat.weight.data.view(-1))
-    (layer,) = select_layers(nn.Sequential(flat), ["Linear-1"])
+    (layer,) = select_layers(nn.Sequential(flat), ["Linear-1"]).rows
     assert measure_footprint(layer, []).parameter_bytes == 16
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,24 +20,27 @@ from lightning_profile.records import (
     Layer,
     Measurement,
     Phase,
+    RankSpread,
+    TensorFact,
     WindowResult,
+    Work,
 )
 
+_MODULE = nn.Conv2d(2, 3, 3)
 LAYER = Layer(
     qualified_name="body.conv2",
     display_name="Conv2d-2",
     type_name="Conv2d",
-    module=nn.Conv2d(2, 3, 3),
+    module=_MODULE,
+    entry=_MODULE,
 )
 CALL = Call(
     layer="body.conv2",
     step=11,
-    index=0,
-    input_shapes=((128, 2, 8, 8),),
-    output_shapes=((128, 3, 6, 6),),
-    dtype=torch.float32,
-    input_requires_grad=True,
-    output_requires_grad=True,
+    inputs=(
+        TensorFact(name="input", shape=(128, 2, 8, 8), dtype=torch.float32, requires_grad=True),
+    ),
+    outputs=(TensorFact(name="", shape=(128, 3, 6, 6), dtype=torch.float32, requires_grad=True),),
 )
 EQUATION = Equation(quantity="FLOPs", symbols="2 · N", numbers="2 · 500", value=1000, unit="FLOP")
 COST = Cost(
@@ -49,17 +53,29 @@ COST = Cost(
 )
 
 
+WORK = Work(
+    counted_flop=1000,
+    counted_elementwise_flop=None,
+    cpu_time_ns=2_000_000,
+    device_time_ns=None,
+    kernels=None,
+)
+SPREAD = RankSpread(ranks=(0, 1), minimum=1.0, mean=2.0, maximum=3.0)
+
+
 def measurement(**values: Any) -> Measurement:
     defaults: dict[str, Any] = {
         "layer": "body.conv2",
         "phase": Phase.FORWARD,
         "step": 11,
-        "calls": 1,
+        "calls": (0,),
+        "calls_inside": (0,),
         "counted_flop": 1000,
         "counted_elementwise_flop": None,
         "cpu_time_ns": 2_000_000,
         "device_time_ns": None,
         "kernels": None,
+        "own": WORK,
         "allocated_bytes": 8192,
         "workspace_bytes": 512,
         "peak_allocated_bytes": 8704,
@@ -74,15 +90,15 @@ def comparison(**values: Any) -> Comparison:
         "phase": Phase.FORWARD,
         "steps": 3,
         "calls": 1,
-        "dtype": "float32",
+        "dtype": torch.float32,
         "cost": COST,
         "measured": measurement(),
     }
     return Comparison(**(defaults | values))
 
 
-def result(*comparisons: Comparison, epoch: int = 0) -> WindowResult:
-    return WindowResult(
+def result(*comparisons: Comparison, epoch: int = 0, **values: Any) -> WindowResult:
+    made = WindowResult(
         epoch=epoch,
         global_step=14,
         batch_sizes={11: 128, 12: 128, 13: 128},
@@ -114,4 +130,6 @@ def result(*comparisons: Comparison, epoch: int = 0) -> WindowResult:
                 ),
             ),
         ),
+        spreads={},
     )
+    return replace(made, **values)

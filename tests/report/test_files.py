@@ -67,7 +67,9 @@ def test_the_json_is_whole_after_each_window_and_goes_on_where_it_was(tmp_path: 
     assert document["schedule"] == {"wait": 10, "warmup": 1, "active": 3}
     (step,) = document["windows"][0]["steps"]
     assert (step["batch_size"], step["phase"], step["cpu_time_ns"]) == (128, "forward", 2_000_000)
-    assert document["windows"][0]["calls"][0]["dtype"] == "float32"
+    assert document["windows"][0]["calls"][0]["outputs"] == [
+        {"name": "", "shape": [128, 3, 6, 6], "dtype": "float32", "requires_grad": True}
+    ]
     assert document["derivations"][0]["costs"]["forward"]["derivation"][0]["value"] == 1000
     assert not list(tmp_path.glob("*.part"))
 

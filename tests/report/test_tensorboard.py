@@ -40,7 +40,9 @@ def test_the_layout_and_each_derivation_are_written_once_and_at_once(tmp_path: P
     for epoch in range(2):
         report.write(result(epoch=epoch))
     (derivation,) = result().derivations
-    report.write(replace(result(epoch=2), derivations=(replace(derivation, costs=None),)))
+    report.write(
+        replace(result(epoch=2), derivations=(replace(derivation, costs=None, reason="no theory"),))
+    )
     events = EventAccumulator(str(tmp_path)).Reload()  # the writer is still open
     (layout_event,) = events.Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(layout_event.tensor_proto.string_val[0])
@@ -52,7 +54,7 @@ def test_the_layout_and_each_derivation_are_written_once_and_at_once(tmp_path: P
     assert len(texts) == 2
     assert "1,000 FLOP" in texts[0]
     assert "Training data: mnist, or so. Device: A Processor." in texts[0]
-    assert "There is no theory for Conv2d yet" in texts[1]
+    assert "Unknown: no theory." in texts[1]
     writer.close()
 
 

@@ -2,43 +2,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_profile.records import Call, Cost, Phase
-from lightning_profile.theory import footprint, phase_costs
+from lightning_profile.records import Phase
+from lightning_profile.theory import cost_call, footprint
 from tests.theory.arithmetic import evaluate
-
-
-def call_of(
-    module: nn.Module, shape: tuple[int, ...], *, needs_gradient: bool = True
-) -> tuple[Call, torch.Tensor, torch.Tensor]:
-    """A real call of ``module`` on zeros, its input and output."""
-    source = torch.zeros(shape, requires_grad=needs_gradient)
-    output = module(source)
-    call = Call(
-        layer="layer",
-        step=0,
-        index=0,
-        input_shapes=(shape,),
-        output_shapes=(tuple(output.shape),),
-        dtype=output.dtype,
-        input_requires_grad=needs_gradient,
-        output_requires_grad=output.requires_grad,
-    )
-    return call, source, output
-
-
-def costs_of(module: nn.Module, shape: tuple[int, ...], **options: Any) -> dict[Phase, Cost]:
-    costs = phase_costs(module, call_of(module, shape, **options)[0])
-    assert costs is not None
-    return costs
+from tests.theory.calls import call_shape, costs_of
 
 
 def test_the_worked_example_to_the_digit() -> None:
@@ -137,9 +111,8 @@ def count_by_loops(geometry: Geometry, output_size: tuple[int, ...]) -> int:
 @settings(deadline=None, max_examples=60)
 @given(geometries(st.integers(1, 3)))
 def test_every_product_equals_a_count_over_the_loops(geometry: Geometry) -> None:
-    module = geometry.module()
-    call, _, output = call_of(module, geometry.shape)
-    costs = phase_costs(module, call)
+    real = call_shape(geometry.module(), geometry.shape)
+    costs, (output,) = cost_call(real.layer, real.call).costs, real.outputs
     assert costs is not None
     expected = count_by_loops(geometry, tuple(output.shape[2:]))
     assert {phase: cost.flop for phase, cost in costs.items()} == dict.fromkeys(
@@ -152,13 +125,12 @@ def test_every_product_equals_a_count_over_the_loops(geometry: Geometry) -> None
 @settings(deadline=None, max_examples=60)
 @given(geometries(st.integers(1, 3)))
 def test_each_derivation_gives_the_number_it_stands_beside(geometry: Geometry) -> None:
-    module = geometry.module()
-    call, _, output = call_of(module, geometry.shape)
-    costs = phase_costs(module, call) or {}
+    real = call_shape(geometry.module(), geometry.shape)
+    costs, (output,) = cost_call(real.layer, real.call).costs or {}, real.outputs
     lines = [line for cost in costs.values() for line in cost.derivation]
     sizes = [line.value for line in lines if line.quantity.endswith("_out")]
     assert sizes == list(output.shape[2:])
-    for line in [*lines, *(footprint(module, call) or ())]:
+    for line in [*lines, *footprint(real.layer, real.call)]:
         assert evaluate(line.numbers) == line.value
 
 
@@ -206,48 +178,19 @@ def test_an_unbatched_input_is_a_batch_of_one() -> None:
 
 
 def test_what_it_keeps_in_memory() -> None:
-    module = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
-    call, _, output = call_of(module, (2, 3, 8, 8))
-    assert {line.quantity: line.value for line in footprint(module, call) or ()} == {
+    real = call_shape(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), (2, 3, 8, 8))
+    assert {line.quantity: line.value for line in footprint(real.layer, real.call)} == {
         "parameter_bytes": 4 * (4 * 3 * 9 + 4),
         "gradient_bytes": 4 * (4 * 3 * 9 + 4),
         "activation_bytes": 4 * 2 * 3 * 10 * 10,  # the padded copy is what is kept
-        "output_bytes": output.nbytes,
+        "output_bytes": real.outputs[0].nbytes,
     }
-
-
-def test_a_layer_without_a_formula_is_unsupported() -> None:
-    call, _, _ = call_of(nn.ReLU(), (2, 3))
-    assert phase_costs(nn.ReLU(), call) is None
-    assert footprint(nn.ReLU(), call) is None
-
-
-def test_a_call_without_a_tensor_output_is_an_error() -> None:
-    call, _, _ = call_of(nn.Conv2d(1, 1, 1), (1, 1, 2, 2))
-    with pytest.raises(ValueError, match="element size is unknown"):
-        phase_costs(nn.Conv2d(1, 1, 1), Call(**{**_fields(call), "dtype": None}))
-
-
-def _fields(call: Call) -> dict[str, Any]:
-    return {name: getattr(call, name) for name in call.__dataclass_fields__}
-
-
-def test_a_subclass_that_does_something_else_is_unknown_not_wrong() -> None:
-    class SamePadding(nn.Conv2d):
-        def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
-            return super().forward(nn.functional.pad(input, (0, 1, 0, 1)))
-
-    module = SamePadding(3, 4, 3, stride=2)
-    call, _, _ = call_of(module, (2, 3, 8, 8))
-    assert phase_costs(module, call) is None
-    assert footprint(module, call) == ()
 
 
 def test_gradients_of_parameters_are_kept_in_the_parameters_type() -> None:
     module = nn.Conv2d(3, 4, 3)
-    call, _, _ = call_of(module, (2, 3, 8, 8))
-    mixed = Call(**{**_fields(call), "dtype": torch.bfloat16})
-    costs = phase_costs(module, mixed) or {}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        costs = costs_of(module, (2, 3, 8, 8))
     assert costs[Phase.GRAD_WEIGHT].allocated_bytes == 4 * (4 * 27 + 4)
     assert costs[Phase.GRAD_WEIGHT].write_bytes == 2 * (4 * 27 + 4)
     assert costs[Phase.GRAD_INPUT].allocated_bytes == 2 * 2 * 3 * 8 * 8

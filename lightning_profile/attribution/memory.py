@@ -1,0 +1,59 @@
+"""Which blocks outlived the execution that allocated them, and the peaks in between."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from lightning_profile.attribution.spans import RowKey, Span
+from lightning_profile.records import Allocation, Op
+
+
+def follow_blocks(
+    ops: Sequence[Op], spans: Sequence[Span], memory_device: str
+) -> Mapping[RowKey, int]:
+    """Add allocated and workspace bytes to ``spans``, those around each block included.
+
+    Args:
+        ops: Recorded operators.
+        spans: The span of each of them.
+        memory_device: Type of the device whose blocks are followed, ``cpu`` or ``cuda``.
+
+    Returns:
+        Per row the most bytes of its own blocks that were alive at one moment.
+    """
+    owner_of: dict[int, tuple[Span, int]] = {}
+    live: defaultdict[RowKey, int] = defaultdict(int)
+    peaks: defaultdict[RowKey, int] = defaultdict(int)
+    for allocation, span in _in_time_order(ops, spans):
+        if allocation.device_type != memory_device:
+            continue
+        for each in span.chain():
+            each.reserved_bytes = allocation.reserved_bytes
+        if allocation.bytes > 0:
+            owner_of[allocation.address] = (span, allocation.bytes)
+            for each in span.chain():
+                each.allocated_bytes += allocation.bytes
+                live[each.row] += allocation.bytes
+                peaks[each.row] = max(peaks[each.row], live[each.row])
+            continue
+        owner, size = owner_of.pop(allocation.address, (None, 0))
+        if owner is None:  # from before the window
+            continue
+        freed_by = set(map(id, span.chain()))
+        for each in owner.chain():
+            live[each.row] -= size
+            if id(each) in freed_by:
+                each.allocated_bytes -= size
+                each.workspace_bytes += size
+    return peaks
+
+
+def _in_time_order(ops: Sequence[Op], spans: Sequence[Span]) -> list[tuple[Allocation, Span]]:
+    events = [
+        (allocation, span)
+        for op, span in zip(ops, spans, strict=True)
+        for allocation in op.allocations
+    ]
+    # Stable: a block that is freed and handed out again within a tick keeps its order.
+    return sorted(events, key=lambda event: event[0].time_ns)

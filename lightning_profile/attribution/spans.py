@@ -1,0 +1,152 @@
+"""Which execution of which layer each operator belongs to.
+
+An operator belongs to the nearest of its ancestors (itself first) that is known: the range that
+marks a call of a layer, which makes it forward or recompute, or an autograd node whose sequence
+number stems from such a call, which makes it backward. All else is unattributed, so that the
+rows of a step add up to the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from lightning_profile.records import Call, Op, Phase
+
+RowKey = tuple[int, str | None, Phase | None]
+
+
+@dataclass(eq=False, slots=True)
+class Span:
+    """One execution of a phase: a call, its backward, or a step's unattributed rest.
+
+    Attributes:
+        layer: Qualified name; ``None`` for the rest.
+        phase: Likewise.
+        step: The batch that it ran in.
+        position: Of its call, in the window's list; ``None`` for the rest.
+        parent: The same phase of the call that encloses this one.
+        ops: Positions of its operators that belong to no span inside of it.
+        cpu_time_ns: Their own time.
+        allocated_bytes: Blocks allocated here or in spans inside that are alive at its end.
+        workspace_bytes: Such that were freed before.
+        reserved_bytes: The caching allocator's hold, when last seen.
+    """
+
+    layer: str | None
+    phase: Phase | None
+    step: int
+    position: int | None = None
+    parent: Span | None = None
+    ops: list[int] = field(default_factory=list)
+    cpu_time_ns: int = 0
+    allocated_bytes: int = 0
+    workspace_bytes: int = 0
+    reserved_bytes: int | None = None
+
+    @property
+    def row(self) -> RowKey:
+        """The row that it is summed in."""
+        return self.step, self.layer, self.phase
+
+    def chain(self) -> Iterator[Span]:
+        """Itself and the spans around it, from inside out."""
+        span: Span | None = self
+        while span is not None:
+            yield span
+            span = span.parent
+
+
+def assign_spans(
+    ops: Sequence[Op], calls: Sequence[Call | None]
+) -> tuple[list[Span], dict[int, Span]]:
+    """The span of each operator, and the unattributed rest of each step.
+
+    Args:
+        ops: Recorded operators, parents before children.
+        calls: The window's list of calls that the operators' ``call`` fields point into.
+    """
+    spans = _Spans(calls)
+    rest = {op.step: Span(None, None, op.step) for op in ops}
+    creators = _forward_calls(ops, calls)
+    assigned: list[Span] = []
+    for op in ops:
+        span: Span | None = None
+        parent = None if op.parent is None else ops[op.parent]
+        call = None if op.call is None else calls[op.call]
+        if op.call is not None and call is not None:
+            span = spans.of(op.call, call.phase, op.step)
+        elif op.forward_thread is not None:  # the engine's call of a node, or the node
+            position = creators.get((op.forward_thread, op.sequence_number))
+            if position is not None:
+                span = spans.of(position, Phase.BACKWARD, op.step)
+        if span is None and op.parent is not None and not _is_engine(parent):
+            span = assigned[op.parent]
+        assigned.append(span or rest[op.step])
+    return assigned, rest
+
+
+class _Spans:
+    """Makes each span once, with the spans around it."""
+
+    def __init__(self, calls: Sequence[Call | None]) -> None:
+        self._calls = calls
+        self._known: dict[tuple[int, Phase, int], Span] = {}
+        self._forwards = {
+            (call.layer, call.step, call.index): call
+            for call in calls
+            if call is not None and call.phase is Phase.FORWARD
+        }
+
+    def of(self, position: int, phase: Phase, step: int) -> Span | None:
+        """The execution of ``phase`` for the call at ``position``; ``None`` if it failed."""
+        call = self._calls[position]
+        if call is None:
+            return None
+        key = (position, phase, step)
+        if key not in self._known:
+            above = self._enclosing(call)
+            self._known[key] = Span(
+                call.layer,
+                phase,
+                step,
+                position,
+                None if above is None else self.of(above, phase, step),
+            )
+        return self._known[key]
+
+    def _enclosing(self, call: Call) -> int | None:
+        """Position of the enclosing call; of a recomputed call, where its forward ran."""
+        if call.parent is not None or call.phase is Phase.FORWARD:
+            return call.parent
+        forward = self._forwards.get((call.layer, call.step, call.index))
+        return None if forward is None else forward.parent
+
+
+def _is_engine(op: Op | None) -> bool:
+    """Whether ``op`` is the engine's call of a node.
+
+    It frees what the node no longer needs, and that is the layer's. Operators beside the node in
+    it add up gradients from several users of one tensor, and those are no layer's.
+    """
+    return op is not None and op.forward_thread is not None and not op.is_autograd_node
+
+
+def _forward_calls(
+    ops: Sequence[Op], calls: Sequence[Call | None]
+) -> dict[tuple[int | None, int | None], int | None]:
+    """The call that created the autograd node of each (thread, sequence number), if any.
+
+    Operators that create no node (a frozen layer's) show the number of the next node to come, so
+    the last operator with a number is the one that created it.
+    """
+    creators: dict[tuple[int | None, int | None], int | None] = {}
+    inside: list[int | None] = []  # per operator, the innermost call that it is part of
+    for op in ops:
+        position = None if op.parent is None else inside[op.parent]
+        if op.call is not None and calls[op.call] is not None:
+            position = op.call
+        inside.append(position)
+        if op.sequence_number is not None and op.forward_thread is None:
+            creators[op.thread, op.sequence_number] = position
+    return creators

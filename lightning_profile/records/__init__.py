@@ -1,0 +1,50 @@
+"""The records that flow through the pipeline, and nothing else.
+
+Every record is frozen. ``None`` means unknown or not observed, ``0`` means truly zero. Units
+stand in the field names: bytes, FLOP (one add or one multiply) and nanoseconds, never scaled.
+
+layers is what is looked at (Layer, Call), costs pen and paper (Cost, Derivation), measurements
+what the machine did (Op, Measurement), and results both side by side (Comparison, WindowResult).
+"""
+
+from lightning_profile.records.costs import (
+    Cost,
+    CostedCall,
+    Derivation,
+    Equation,
+    Footprint,
+    PhaseCosts,
+)
+from lightning_profile.records.layers import Call, Layer, ParameterFact, Phase, TensorFact
+from lightning_profile.records.measurements import Allocation, Measurement, Op, OperatorUse, Work
+from lightning_profile.records.results import (
+    Comparison,
+    Device,
+    FootprintComparison,
+    RankSpread,
+    WindowResult,
+)
+
+__all__ = [
+    "Allocation",
+    "Call",
+    "Comparison",
+    "Cost",
+    "CostedCall",
+    "Derivation",
+    "Device",
+    "Equation",
+    "Footprint",
+    "FootprintComparison",
+    "Layer",
+    "Measurement",
+    "Op",
+    "OperatorUse",
+    "ParameterFact",
+    "Phase",
+    "PhaseCosts",
+    "RankSpread",
+    "TensorFact",
+    "WindowResult",
+    "Work",
+]

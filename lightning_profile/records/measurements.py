@@ -1,0 +1,129 @@
+"""What the machine did: recorded operators, and their sums per layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_profile.records.layers import Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """A block that an allocator handed out (``bytes`` > 0) or took back (``bytes`` < 0)."""
+
+    time_ns: int
+    address: int
+    bytes: int
+    device_type: str
+    reserved_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """One operator recorded by torch.profiler, or one of the ranges that mark calls and steps.
+
+    Attributes:
+        name: The operator, such as ``aten::conv2d``.
+        step: The training batch it ran in.
+        parent: Position of the enclosing operator in the list of operators, or ``None``.
+        call: Position of the call in the window's list if this is a call's range.
+        thread: The thread it ran on, in the numbering of ``forward_thread``.
+        start_ns: When it began.
+        end_ns: When it returned to the host.
+        sequence_number: Number shared by a forward operator and its autograd node, or ``None``.
+        forward_thread: For an autograd node and the engine's call of it, the thread of the
+            forward it belongs to; ``None`` for all else.
+        is_autograd_node: Whether this is the backward of a numbered forward operator.
+        counted_flop: Products by formula over the recorded shapes; ``None`` without a formula.
+        counted_elementwise_flop: Element-wise adds and multiplies, likewise.
+        is_uncounted: Whether it does products for which there is no formula.
+        kernels: Kernels, copies and memsets that it launched itself (not its children).
+        device_time_ns: Their summed device time; ``None`` where no device was recorded.
+        allocations: Blocks that it allocated or freed itself (not its children).
+    """
+
+    name: str
+    step: int
+    parent: int | None
+    call: int | None
+    thread: int
+    start_ns: int
+    end_ns: int
+    sequence_number: int | None
+    forward_thread: int | None
+    is_autograd_node: bool
+    counted_flop: int | None
+    counted_elementwise_flop: int | None
+    is_uncounted: bool
+    kernels: int
+    device_time_ns: int | None
+    allocations: tuple[Allocation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What operators did, in quantities that add up.
+
+    Attributes:
+        counted_flop: Products counted by formula over the operators that ran; ``None`` if there
+            is a product without a formula among them.
+        counted_elementwise_flop: Element-wise adds and multiplies; ``None`` if no operator has
+            a formula for them.
+        cpu_time_ns: Host time inside the operators.
+        device_time_ns: Summed time of the kernels they launched; ``None`` without a device.
+        kernels: How many; ``None`` without a device.
+    """
+
+    counted_flop: int | None
+    counted_elementwise_flop: int | None
+    cpu_time_ns: int
+    device_time_ns: int | None
+    kernels: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorUse:
+    """One kind of operator in a row: its own time, without that of operators inside of it."""
+
+    name: str
+    count: int
+    cpu_time_ns: int
+    device_time_ns: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement(Work):
+    """What a phase of a layer did cost in one step, all that ran inside of it included.
+
+    Attributes:
+        layer: The layer's qualified name; ``None`` for what belongs to no watched layer.
+        phase: Forward, recompute or backward; ``None`` for what belongs to no watched layer.
+        step: The batch, counted from the start of the epoch.
+        calls: Positions, in the window's list, of the calls that the phase was executed for.
+        calls_inside: Those, and the calls of layers inside of them.
+        own: The part that is no other reported layer's. The own parts of all rows and the
+            unattributed part of a step add up to the step.
+        allocated_bytes: Blocks allocated in the phase that outlive it.
+        workspace_bytes: Blocks allocated in the phase and freed before it ended.
+        peak_allocated_bytes: The most of both that was alive at one moment.
+        reserved_bytes: The caching allocator's hold at the end; ``None`` where it has none.
+        operators: Every kind of operator that ran, the longest first.
+        direct_operators: Names of those that no watched layer inside of this one ran.
+        direct_products: Those of them that do products.
+        uncounted: Names of operators that do products and have no formula.
+    """
+
+    layer: str | None
+    phase: Phase | None
+    step: int
+    calls: tuple[int, ...]
+    calls_inside: tuple[int, ...]
+    own: Work
+    allocated_bytes: int
+    workspace_bytes: int
+    peak_allocated_bytes: int
+    reserved_bytes: int | None
+    operators: tuple[OperatorUse, ...] = ()
+    direct_operators: tuple[str, ...] = ()
+    direct_products: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()

@@ -1,0 +1,148 @@
+"""Theory and measurement side by side: what a window reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import dtype
+
+from lightning_profile.records.costs import Cost, Derivation, Footprint
+from lightning_profile.records.layers import Call, Layer, Phase
+from lightning_profile.records.measurements import Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Where the measurement was taken."""
+
+    name: str
+    type: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Theory beside measurement for one layer and phase in one window, per step.
+
+    Attributes:
+        layer: The layer; ``None`` for the rest of the step, which belongs to no watched layer.
+        phase: Forward, recompute or backward; ``None`` for the rest of the step.
+        steps: How many steps the measured values were taken from; 0 if the layer did not run.
+        calls: Calls of the layer in a step.
+        dtype: Element type of the layer's output.
+        cost: Theory, summed over the calls of a step; ``None`` if there is no formula.
+        measured: Times are the median over the steps, the rest is exact; ``None`` if not seen.
+        note: Why something is unknown, in words; empty if nothing is.
+    """
+
+    layer: Layer | None
+    phase: Phase | None
+    steps: int
+    calls: int
+    dtype: dtype | None
+    cost: Cost | None
+    measured: Measurement | None
+    note: str = ""
+
+    @property
+    def flop_ratio(self) -> float | None:
+        """Counted over theoretical FLOPs."""
+        if self.cost is None or self.measured is None:
+            return None
+        return _ratio(self.measured.counted_flop, self.cost.flop)
+
+    @property
+    def allocated_ratio(self) -> float | None:
+        """Measured over theoretical allocated bytes."""
+        if self.cost is None or self.measured is None:
+            return None
+        return _ratio(self.measured.allocated_bytes, self.cost.allocated_bytes)
+
+    @property
+    def time_ns(self) -> int | None:
+        """Device time where there is a device, otherwise CPU time."""
+        if self.measured is None:
+            return None
+        device_time_ns = self.measured.device_time_ns
+        return self.measured.cpu_time_ns if device_time_ns is None else device_time_ns
+
+    @property
+    def flop_per_s(self) -> float | None:
+        """Achieved rate: theoretical FLOPs over the time that was taken."""
+        if self.cost is None or not self.cost.flop or not self.time_ns:
+            return None
+        return self.cost.flop * 1e9 / self.time_ns
+
+
+def _ratio(value: int | None, reference: int | None) -> float | None:
+    return value / reference if value is not None and reference else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FootprintComparison:
+    """What a layer should keep in memory beside what it does keep."""
+
+    layer: Layer
+    theoretical: Footprint
+    measured: Footprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankSpread:
+    """One quantity of one row over the processes of a distributed training.
+
+    Attributes:
+        ranks: The processes that delivered it in time.
+        minimum: The least of their values.
+        mean: Their mean.
+        maximum: The greatest: a straggler's, if it is a time.
+    """
+
+    ranks: tuple[int, ...]
+    minimum: float
+    mean: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowResult:
+    """Everything that one window has to report.
+
+    Attributes:
+        stage: ``train`` or ``validate``.
+        epoch: The epoch, from 0.
+        global_step: Optimizer steps at the end of the window.
+        batch_sizes: Samples in the batch of every recorded step; ``None`` if not recognised.
+        steps: The recorded steps that the comparisons summarise: those of one batch size.
+        dataset: Name of the data; ``None`` if it has none.
+        device: Where it ran.
+        calls: Every call of a watched layer that returned.
+        measurements: Per reported layer, phase and step, with one unattributed row per step.
+        comparisons: Per reported layer and phase, and the rest of the step.
+        derivations: Of the layers that ran.
+        footprints: Of all reported layers.
+        spreads: Per row (qualified name and phase, empty for the rest) and quantity; empty in a
+            training of one process.
+        reading_time_ns: What it took to stop the profiler, read and analyse the window.
+    """
+
+    stage: str = "train"
+    epoch: int
+    global_step: int
+    batch_sizes: Mapping[int, int | None]
+    steps: tuple[int, ...]
+    dataset: str | None
+    device: Device
+    calls: tuple[Call, ...]
+    measurements: tuple[Measurement, ...]
+    comparisons: tuple[Comparison, ...]
+    derivations: tuple[Derivation, ...]
+    footprints: tuple[FootprintComparison, ...]
+    spreads: Mapping[tuple[str, str], Mapping[str, RankSpread]]
+    reading_time_ns: int | None = None
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples in the batch of each summarised step."""
+        return self.batch_sizes[self.steps[0]] if self.steps else None

@@ -1,0 +1,94 @@
+"""One table of all layers of a window: where the step's FLOPs and time go."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from lightning_profile.records import Comparison, WindowResult
+from lightning_profile.report.columns import display_name
+from lightning_profile.report.units import (
+    UNKNOWN,
+    format_bytes,
+    format_flop,
+    format_ratio,
+    format_share,
+    format_time,
+)
+
+LEGEND = (
+    "Theoretical: pen and paper. Counted: by formula over the operators that ran. Measured: clock "
+    "and allocator; times are the median of {} steps."
+)
+
+
+def conditions(result: WindowResult) -> str:
+    """What the numbers of a window are of."""
+    return (
+        f"Per {'training' if result.stage == 'train' else 'validation'} step of "
+        f"{result.batch_size or UNKNOWN} samples ({result.dataset or UNKNOWN} data), epoch "
+        f"{result.epoch}, on {result.device.name} with {result.device.threads} CPU threads."
+    )
+
+
+def overview_table(result: WindowResult) -> Table:
+    """A row per layer and phase, the rest of the step, and the total."""
+    has_device = any(_device_time_ns(each) is not None for each in result.comparisons)
+    table = Table(
+        title="What the layers should cost, what they cost",
+        caption=(
+            f"{conditions(result)} {LEGEND.format(len(result.steps))} A container's row sums what "
+            "ran inside of it; the total counts everything once."
+        ),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("layer")
+    table.add_column("phase")
+    for column in (
+        "theoretical",
+        "counted",
+        "ratio",
+        "allocated",
+        "device time" if has_device else "CPU time",
+        "share",
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    total_ns = sum(_own_time_ns(each) for each in result.comparisons)
+    for comparison in result.comparisons:
+        table.add_row(*_cells(comparison, total_ns))
+    table.add_section()
+    table.add_row("total", "", "", _total_flop(result), "", "", format_time(total_ns), "")
+    return table
+
+
+def _cells(comparison: Comparison, total_ns: int) -> list[str]:
+    cost, measured, layer = comparison.cost, comparison.measured, comparison.layer
+    name = display_name(comparison)
+    time_ns = comparison.time_ns
+    return [
+        name if layer is None else f"{name} ({layer.qualified_name})",
+        comparison.phase.value if comparison.phase is not None else "",
+        "" if layer is None else format_flop(cost.flop if cost is not None else None),
+        format_flop(measured.counted_flop if measured is not None else None),
+        "" if comparison.flop_ratio is None else format_ratio(comparison.flop_ratio),
+        format_bytes(measured.allocated_bytes if measured is not None else None),
+        format_time(time_ns),
+        "" if time_ns is None or not total_ns else format_share(time_ns / total_ns),
+    ]
+
+
+def _total_flop(result: WindowResult) -> str:
+    own = [each.measured.own.counted_flop for each in result.comparisons if each.measured]
+    known = [flop for flop in own if flop is not None]
+    return format_flop(sum(known) if len(known) == len(own) else None)
+
+
+def _own_time_ns(comparison: Comparison) -> int:
+    if comparison.measured is None:
+        return 0
+    own = comparison.measured.own
+    return own.cpu_time_ns if own.device_time_ns is None else own.device_time_ns
+
+
+def _device_time_ns(comparison: Comparison) -> int | None:
+    return None if comparison.measured is None else comparison.measured.device_time_ns

@@ -1,0 +1,118 @@
+"""When the window of a stage opens and closes; one stage, all of its epochs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lightning_profile.measurement import Recording, Window, batch_size, is_profiler_running
+from lightning_profile.records import Layer
+from lightning_profile.schedule import Schedule
+
+_NEVER = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedWindow:
+    """A closed window, and the size of the batch in each of its steps."""
+
+    recording: Recording
+    batch_sizes: dict[int, int | None]
+
+
+class StageRecorder:
+    """Opens one window per epoch, as the schedule says.
+
+    Args:
+        schedule: When in an epoch the window is open.
+
+    Attributes:
+        wake_at: The batch from which on there is something to do: the one comparison that a
+            step outside of the window costs.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.wake_at: float = _NEVER
+        self._schedule = schedule
+        self._plan = schedule
+        self._has_said_shrunk = False
+        self._window: Window | None = None
+        self._batch_sizes: dict[int, int | None] = {}
+        self._record_from: float = _NEVER
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a window."""
+        return self._window is not None
+
+    def plan(self, epoch_steps: float, *, first: int = 0) -> None:
+        """Plan the window of an epoch.
+
+        Args:
+            epoch_steps: Batches to come, ``inf`` if unknown.
+            first: The number of the first of them; not 0 in an epoch that is resumed.
+        """
+        self._plan = self._schedule
+        if epoch_steps < self._schedule.steps:
+            self._plan = self._schedule.shrink_to(int(epoch_steps))
+            if not self._has_said_shrunk:
+                self._has_said_shrunk = True
+                warnings.warn(
+                    f"a window of {self._schedule} needs {self._schedule.steps} steps but the "
+                    f"epoch has {epoch_steps:.0f}: shrunk to {self._plan}",
+                    stacklevel=2,
+                )
+        self.wake_at = first + self._plan.wait
+
+    def begin_step(
+        self, layers: Sequence[Layer], device: torch.device, batch: Any, batch_idx: int
+    ) -> None:
+        """A batch begins at which there is something to do."""
+        if self._window is None:
+            if is_profiler_running():
+                self.wake_at = _NEVER
+                warnings.warn(
+                    "another profiler is recording, so this epoch has no layer profile",
+                    stacklevel=2,
+                )
+                return
+            self._batch_sizes = {}
+            self._record_from = batch_idx + self._plan.warmup
+            self._window = Window(layers, device)
+            self._window.warm_up()
+        if batch_idx >= self._record_from:
+            if not self._batch_sizes:
+                self._window.start()
+            self._batch_sizes[batch_idx] = batch_size(batch)
+            self._window.begin_step(batch_idx)
+
+    def end_step(self) -> bool:
+        """A batch has ended; whether it was the window's last."""
+        if self._window is None or not self._batch_sizes:
+            return False
+        self._window.end_step()
+        return len(self._batch_sizes) == self._plan.active
+
+    def finish(self) -> RecordedWindow | None:
+        """Close the window and read it; ``None`` if nothing was recorded yet."""
+        self.wake_at = _NEVER
+        window, self._window = self._window, None
+        if window is None:
+            return None
+        if not self._batch_sizes:
+            window.close()
+            warnings.warn("the window ended in its warm-up: no layer profile", stacklevel=2)
+            return None
+        return RecordedWindow(window.finish(), self._batch_sizes)
+
+    def close(self) -> None:
+        """Give the window up; nothing is left behind."""
+        self.wake_at = _NEVER
+        window, self._window = self._window, None
+        if window is not None:
+            window.close()
