@@ -20,7 +20,7 @@ except ImportError:  # the same classes in the other of Lightning's two packages
 
 from lightning_profile.faults import describe_fault
 from lightning_profile.pipeline import analyse
-from lightning_profile.ranks import gather_spreads
+from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
 from lightning_profile.report import RunReport, quantities_by_row
 from lightning_profile.schedule import Schedule
@@ -71,12 +71,14 @@ class LayerProfiler(Callback):
         for name in names:
             if name not in (TRAIN, VALIDATE):
                 raise ValueError(f"stages are {TRAIN!r} and {VALIDATE!r}, not {name!r}")
-        self._stages = {name: StageRecorder(self._schedule) for name in names}
         # A stage that is not asked for never wakes up.
-        self._train = self._stages.get(TRAIN) or StageRecorder(self._schedule)
-        self._validate = self._stages.get(VALIDATE) or StageRecorder(self._schedule)
+        self._train = StageRecorder(self._schedule, "training_step")
+        self._validate = StageRecorder(self._schedule, "validation_step")
+        recorders = {TRAIN: self._train, VALIDATE: self._validate}
+        self._stages = {name: recorders[name] for name in names}
         self._layers: Sequence[Layer] = ()
         self._report: RunReport | None = None
+        self._ranks = RankGatherer()
         self._is_active = False  # between the start of fit and its end, or a fault of ours
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -198,7 +200,7 @@ class LayerProfiler(Callback):
     def _begin_step(
         self, recorder: StageRecorder, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._guard(lambda: recorder.begin_step(self._layers, pl_module.device, batch, batch_idx))
+        self._guard(lambda: recorder.begin_step(self._layers, pl_module, batch, batch_idx))
 
     def _end_step(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         def end() -> None:
@@ -227,7 +229,7 @@ class LayerProfiler(Callback):
             global_step=trainer.global_step,
         )
         if trainer.world_size > 1:
-            spreads = gather_spreads(
+            spreads = self._ranks.gather(
                 f"{stage} {result.epoch} {result.global_step}", quantities_by_row(result)
             )
             result = replace(result, spreads=spreads)

@@ -22,7 +22,10 @@ from lightning_profile.records import (
 _Work = TypeVar("_Work", bound=Work)
 
 NOT_RUN = "did not run in the recorded steps"
-IN_GRAPH = "runs inside of a compiled graph: measured values can't be told apart"
+IN_GRAPH = "runs inside of a compiled graph, where it can't be observed"
+NO_SHAPES = "its shapes could not be inferred: {}"
+GRAPH_INSIDE = "theory unknown: it runs a compiled graph"
+GRAPH_COUNT = "counted FLOPs unknown: it runs a compiled graph"
 SOME_STEPS = "ran in {} of {} recorded steps"
 OTHER_SHAPES = "its {} recorded steps differ in shapes: shown are {}"
 NOT_RECORDED = "no operator of its {} was recorded"
@@ -31,6 +34,7 @@ NO_COUNT = "counted FLOPs unknown: no formula for {}"
 CASTS = "includes {} casts ({})"
 
 _CAST = "aten::_to_copy"
+_GRAPH_RANGES = ("Torch-Compiled Region", "CompiledFunction")  # what torch.compile marks
 _PRODUCTS = {
     Phase.FORWARD: (Phase.FORWARD,),
     Phase.RECOMPUTE: (Phase.FORWARD,),
@@ -63,6 +67,9 @@ def compare(
     calls: Sequence[CostedCall | None],
     measurements: Sequence[Measurement],
     steps: Sequence[int],
+    *,
+    inferred: Sequence[CostedCall | None] = (),
+    graph_fault: str = "",
 ) -> list[Comparison]:
     """Comparisons of each reported layer, forward before backward, and of the rest of the step.
 
@@ -71,17 +78,20 @@ def compare(
         calls: The window's list of calls with their costs; ``None`` for one that failed.
         measurements: Per layer, phase and step.
         steps: The steps to summarise; they have one batch size.
+        inferred: Calls inside of compiled graphs in one step, which could not be recorded.
+        graph_fault: Why there are none.
     """
     rows: defaultdict[tuple[str | None, Phase | None], list[Measurement]] = defaultdict(list)
     for row in measurements:
         if row.step in set(steps):
             rows[row.layer, row.phase].append(row)
     by_name = {layer.qualified_name: layer for layer in layers}
+    window = _Window(by_name, calls, inferred, graph_fault, len(steps))
     comparisons = []
     for layer in layers:
         if layer.has_row:
             own = {phase: rows[layer.qualified_name, phase] for phase in _PRODUCTS}
-            comparisons += _Window(by_name, calls, len(steps)).compare(layer, own)
+            comparisons += window.compare(layer, own)
     rest = rows[None, None]
     if rest:
         comparisons.append(
@@ -103,10 +113,17 @@ class _Window:
     """What comparisons of a window need to know beside their own rows."""
 
     def __init__(
-        self, layers: Mapping[str, Layer], calls: Sequence[CostedCall | None], steps: int
+        self,
+        layers: Mapping[str, Layer],
+        calls: Sequence[CostedCall | None],
+        inferred: Sequence[CostedCall | None],
+        graph_fault: str,
+        steps: int,
     ) -> None:
         self._layers = layers
         self._calls = calls
+        self._inferred = inferred
+        self._graph_fault = graph_fault
         self._steps = steps
 
     def compare(
@@ -146,10 +163,12 @@ class _Window:
         if measured is not None:
             calls = [call for p in measured.calls if (call := self._calls[p]) is not None]
         cost, reason = self._cost(layer, phase, measured, calls)
-        if not calls and measured is None:
-            notes.append(NOT_RUN)
+        if layer.in_compiled_graph:
+            notes.append(IN_GRAPH)
+            if self._graph_fault:
+                notes.append(NO_SHAPES.format(self._graph_fault))
         elif measured is None:
-            notes.append(IN_GRAPH if layer.in_compiled_graph else NOT_RECORDED.format(phase.value))
+            notes.append(NOT_RECORDED.format(phase.value) if calls else NOT_RUN)
         if reason:
             notes.append(reason)
         if measured is not None:
@@ -174,6 +193,8 @@ class _Window:
     ) -> tuple[Cost | None, str]:
         """Theory of one step: the sum over its calls and the products of the phase."""
         if measured is not None and layer.is_container:
+            if _has_compiled_graph(measured.direct_operators):
+                return None, GRAPH_INSIDE
             if measured.direct_products:
                 return None, OWN_PRODUCTS.format(", ".join(measured.direct_products))
             inside = [call for p in measured.calls_inside if (call := self._calls[p]) is not None]
@@ -202,7 +223,7 @@ class _Window:
         """The layer's forward calls in the first step that has any."""
         own = [
             call
-            for call in self._calls
+            for call in (self._inferred if layer.in_compiled_graph else self._calls)
             if call is not None
             and call.call.layer == layer.qualified_name
             and call.call.phase is Phase.FORWARD
@@ -231,7 +252,13 @@ class _Window:
         return notes
 
 
+def _has_compiled_graph(operators: Sequence[str]) -> bool:
+    return any(name.startswith(_GRAPH_RANGES) for name in operators)
+
+
 def _count_note(measured: Measurement) -> str:
+    if _has_compiled_graph(measured.uncounted):
+        return GRAPH_COUNT
     return NO_COUNT.format(", ".join(measured.uncounted)) if measured.uncounted else ""
 
 

@@ -16,7 +16,12 @@ from lightning_profile import theory
 from lightning_profile.attribution import attribute
 from lightning_profile.comparison import compare, steps_of_one_batch_size
 from lightning_profile.devices import describe_device
-from lightning_profile.measurement import Recording, measure_footprint
+from lightning_profile.measurement import (
+    InferredCalls,
+    Recording,
+    infer_calls,
+    measure_footprint,
+)
 from lightning_profile.records import (
     CostedCall,
     Derivation,
@@ -53,7 +58,10 @@ def analyse(
         epoch: The epoch, from 0.
         global_step: Optimizer steps so far.
     """
+    in_graph = [layer for layer in layers if layer.in_compiled_graph]
+    inferred = infer_calls(recording.invocations, in_graph) if in_graph else InferredCalls()
     costed = theory.cost_calls(layers, recording.calls)
+    costed_inferred = theory.cost_calls(layers, inferred.calls)
     rows = [layer for layer in layers if layer.has_row]
     measurements = attribute(
         recording.ops,
@@ -62,13 +70,16 @@ def analyse(
         reported={layer.qualified_name for layer in rows},
     )
     steps = steps_of_one_batch_size(batch_sizes)
-    comparisons = compare(layers, costed, measurements, steps)
+    comparisons = compare(
+        layers, costed, measurements, steps, inferred=costed_inferred, graph_fault=inferred.fault
+    )
     reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
     rows = [layer for layer in rows if layer.qualified_name in reported]
     derivations = {
         layer.qualified_name: _derivation(layer, call, optimizers)
         for layer in rows
-        if not layer.is_container and (call := _first_call(layer, costed, steps)) is not None
+        if not layer.is_container
+        and (call := _first_call(layer, (*costed, *costed_inferred))) is not None
     }
     return WindowResult(
         stage=stage,
@@ -96,16 +107,13 @@ def analyse(
     )
 
 
-def _first_call(
-    layer: Layer, costed: Sequence[CostedCall | None], steps: Sequence[int]
-) -> CostedCall | None:
+def _first_call(layer: Layer, costed: Sequence[CostedCall | None]) -> CostedCall | None:
     return next(
         (
             each
             for each in costed
             if each is not None
             and each.call.layer == layer.qualified_name
-            and each.call.step in steps
             and each.call.is_complete
         ),
         None,

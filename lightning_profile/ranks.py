@@ -25,43 +25,50 @@ _PATIENCE_S = 2.0  # the processes end each step together, so they are milliseco
 _POLL_S = 0.002
 
 
-def gather_spreads(window: str, own: Numbers) -> dict[RowKey, dict[str, RankSpread]]:
-    """Spread over the processes of every number of every row.
+class RankGatherer:
+    """Brings the numbers of each window to the first process."""
 
-    Args:
-        window: A name for the window that is the same on every process.
-        own: This process's numbers: per row (qualified name and phase), by quantity.
+    def __init__(self) -> None:
+        self._lost: set[int] = set()  # processes that did not deliver are not waited for again
 
-    Returns:
-        On the first process, per row and quantity; elsewhere nothing.
-    """
-    if not dist.is_available() or not dist.is_initialized():
-        return {}
-    rank, size = dist.get_rank(), dist.get_world_size()
-    store = _get_default_store()
-    keys = [f"lightning_profile/{window}/{number}" for number in range(size)]
-    if rank != 0:
-        payload = [[*key, dict(values)] for key, values in own.items()]
-        store.set(keys[rank], json.dumps(payload))
-        return {}
-    by_rank: dict[int, Numbers] = {0: own}
-    deadline = time.monotonic() + _PATIENCE_S
-    while len(by_rank) < size and time.monotonic() < deadline:
-        for number in range(1, size):
-            if number not in by_rank and store.check([keys[number]]):
-                rows = json.loads(store.get(keys[number]))
-                by_rank[number] = {(name, phase): values for name, phase, values in rows}
-                store.delete_key(keys[number])
-        if len(by_rank) < size:
-            time.sleep(_POLL_S)
-    if len(by_rank) < size:
-        missing = ", ".join(str(number) for number in range(size) if number not in by_rank)
-        warnings.warn(
-            f"no layer profile came from process {missing} in {_PATIENCE_S:g} s: its numbers are "
-            "not in the spread over the processes",
-            stacklevel=2,
-        )
-    return _spreads(by_rank)
+    def gather(self, window: str, own: Numbers) -> dict[RowKey, dict[str, RankSpread]]:
+        """Spread over the processes of every number of every row.
+
+        Args:
+            window: A name for the window that is the same on every process.
+            own: This process's numbers: per row (qualified name and phase), by quantity.
+
+        Returns:
+            On the first process, per row and quantity; elsewhere nothing.
+        """
+        if not dist.is_available() or not dist.is_initialized():
+            return {}
+        rank, store = dist.get_rank(), _get_default_store()
+        keys = [f"lightning_profile/{window}/{number}" for number in range(dist.get_world_size())]
+        if rank != 0:
+            payload = [[*key, dict(values)] for key, values in own.items()]
+            store.set(keys[rank], json.dumps(payload))
+            return {}
+        by_rank: dict[int, Numbers] = {0: own}
+        awaited = set(range(1, len(keys))) - self._lost
+        deadline = time.monotonic() + _PATIENCE_S
+        while awaited and time.monotonic() < deadline:
+            for number in sorted(awaited):
+                if store.check([keys[number]]):
+                    rows = json.loads(store.get(keys[number]))
+                    by_rank[number] = {(name, phase): values for name, phase, values in rows}
+                    store.delete_key(keys[number])
+                    awaited.discard(number)
+            if awaited:
+                time.sleep(_POLL_S)
+        if awaited:
+            self._lost |= awaited
+            warnings.warn(
+                f"no layer profile came from process {', '.join(map(str, sorted(awaited)))} in "
+                f"{_PATIENCE_S:g} s: the spread over the processes goes on without",
+                stacklevel=2,
+            )
+        return _spreads(by_rank)
 
 
 def _spreads(by_rank: Mapping[int, Numbers]) -> dict[RowKey, dict[str, RankSpread]]:

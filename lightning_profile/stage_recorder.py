@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from lightning_profile.measurement import Recording, Window, batch_size, is_profiler_running
+from lightning_profile.measurement import (
+    Invocation,
+    Recording,
+    Window,
+    batch_size,
+    is_profiler_running,
+)
 from lightning_profile.records import Layer
 from lightning_profile.schedule import Schedule
+from lightning_profile.trainer_facts import has_graph_without_wrapper, step_invocation
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule
 
 _NEVER = math.inf
 
@@ -30,14 +38,17 @@ class StageRecorder:
 
     Args:
         schedule: When in an epoch the window is open.
+        step_method: The model's method that a step calls, such as ``training_step``.
 
     Attributes:
         wake_at: The batch from which on there is something to do: the one comparison that a
             step outside of the window costs.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, step_method: str) -> None:
         self.wake_at: float = _NEVER
+        self._step_method = step_method
+        self._step_invocation: Invocation | None = None
         self._schedule = schedule
         self._plan = schedule
         self._has_said_shrunk = False
@@ -70,7 +81,7 @@ class StageRecorder:
         self.wake_at = first + self._plan.wait
 
     def begin_step(
-        self, layers: Sequence[Layer], device: torch.device, batch: Any, batch_idx: int
+        self, layers: Sequence[Layer], model: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """A batch begins at which there is something to do."""
         if self._window is None:
@@ -83,11 +94,16 @@ class StageRecorder:
                 return
             self._batch_sizes = {}
             self._record_from = batch_idx + self._plan.warmup
-            self._window = Window(layers, device)
+            self._window = Window(layers, model.device)
             self._window.warm_up()
         if batch_idx >= self._record_from:
             if not self._batch_sizes:
                 self._window.start()
+                self._step_invocation = (
+                    step_invocation(model, self._step_method, batch, batch_idx)
+                    if has_graph_without_wrapper(layers)
+                    else None
+                )
             self._batch_sizes[batch_idx] = batch_size(batch)
             self._window.begin_step(batch_idx)
 
@@ -108,7 +124,10 @@ class StageRecorder:
             window.close()
             warnings.warn("the window ended in its warm-up: no layer profile", stacklevel=2)
             return None
-        return RecordedWindow(window.finish(), self._batch_sizes)
+        recording = window.finish()
+        if self._step_invocation is not None:
+            recording = replace(recording, invocations=(self._step_invocation,))
+        return RecordedWindow(recording, self._batch_sizes)
 
     def close(self) -> None:
         """Give the window up; nothing is left behind."""

@@ -1,7 +1,19 @@
 """The running model: its calls, its recorded operators, and what it keeps in memory."""
 
+from lightning_profile.measurement.compiled import InferredCalls, infer_calls
 from lightning_profile.measurement.footprint import measure_footprint
+from lightning_profile.measurement.invocations import Invocation, invocation
 from lightning_profile.measurement.tensors import batch_size
 from lightning_profile.measurement.window import Recording, Window, is_profiler_running
 
-__all__ = ["Recording", "Window", "batch_size", "is_profiler_running", "measure_footprint"]
+__all__ = [
+    "InferredCalls",
+    "Invocation",
+    "Recording",
+    "Window",
+    "batch_size",
+    "infer_calls",
+    "invocation",
+    "is_profiler_running",
+    "measure_footprint",
+]

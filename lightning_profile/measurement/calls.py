@@ -22,6 +22,7 @@ from lightning_profile.measurement.facts import (
     output_facts,
     parameter_facts,
 )
+from lightning_profile.measurement.invocations import Invocation, invocation
 from lightning_profile.measurement.tensors import tensors_in
 from lightning_profile.records import Call, Layer, Phase, TensorFact
 
@@ -46,6 +47,7 @@ class CallRecorder:
         calls: What was seen, in the order in which the calls began. An entry is ``None`` while
             its call is under way, and stays so if the call ended with an exception.
         step: The batch under way; calls outside of one (``None``) are not noted.
+        invocations: Calls into graphs of ``torch.compile`` in the first step.
         fault: The first error of ours inside of a hook. The hooks run in the user's forward, so
             it is kept for the window to raise later, and nothing more is noted.
     """
@@ -53,9 +55,11 @@ class CallRecorder:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.calls: list[Call | None] = []
         self.step: int | None = None
+        self.invocations: list[Invocation] = []
         self.fault: Exception | None = None
         # Hooks in a compiled graph would be traced into it, or not run at all.
         self._layers = [layer for layer in layers if not layer.in_compiled_graph]
+        self._first_step: int | None = None
         self._open: list[_OpenCall] = []
         self._calls_in_step: Counter[tuple[str, int, Phase]] = Counter()
         self._arguments: dict[str, Arguments] = {}
@@ -86,6 +90,9 @@ class CallRecorder:
         if name not in self._arguments:
             self._arguments[name] = Arguments(layer.module)
         inputs, options = self._arguments[name].facts(args, kwargs)
+        if layer.entry is not layer.module and self._first_step in (None, self.step):
+            self._first_step = self.step
+            self.invocations.append(invocation(layer.module, "forward", args, kwargs))
         # A forward inside of a backward pass: checkpointing recomputes activations.
         is_recomputed = torch._C._current_graph_task_id() != -1
         mark = record_function(f"{CALL_MARK}{len(self.calls)}")

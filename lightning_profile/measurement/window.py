@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, record_function
 from torch.profiler.profiler import _KinetoProfile
 
 from lightning_profile.measurement.calls import CallRecorder
+from lightning_profile.measurement.invocations import Invocation
 from lightning_profile.measurement.trace import mark_step, read_ops
 from lightning_profile.records import Call, Layer, Op
 
@@ -23,11 +24,13 @@ class Recording:
         steps: The training batches recorded, in order.
         calls: Calls of the selected layers; ``None`` for one that did not return.
         ops: Recorded operators, parents before children.
+        invocations: Calls into graphs of ``torch.compile`` in the first step.
     """
 
     steps: tuple[int, ...]
     calls: tuple[Call | None, ...]
     ops: tuple[Op, ...]
+    invocations: tuple[Invocation, ...] = ()
 
 
 def is_profiler_running() -> bool:
@@ -121,4 +124,5 @@ class Window:
             steps=tuple(self._steps),
             calls=tuple(self._calls.calls),
             ops=tuple(read_ops(results, has_device=self._has_device)),
+            invocations=tuple(self._calls.invocations),
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lightning_profile.records import Comparison, WindowResult
 from lightning_profile.report.columns import display_name
 from lightning_profile.report.units import (
     UNKNOWN,
-    format_bytes,
     format_flop,
     format_ratio,
     format_share,
@@ -41,23 +41,19 @@ def overview_table(result: WindowResult) -> Table:
         ),
         title_justify="left",
         caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
-    table.add_column("layer")
-    table.add_column("phase")
-    for column in (
-        "theoretical",
-        "counted",
-        "ratio",
-        "allocated",
-        "device time" if has_device else "CPU time",
-        "share",
-    ):
+    table.add_column("layer", no_wrap=True)
+    table.add_column("phase", no_wrap=True)
+    time = "device time" if has_device else "CPU time"
+    for column in ("theoretical", "counted", "ratio", time, "share"):
         table.add_column(column, justify="right", no_wrap=True)
     total_ns = sum(_own_time_ns(each) for each in result.comparisons)
     for comparison in result.comparisons:
         table.add_row(*_cells(comparison, total_ns))
     table.add_section()
-    table.add_row("total", "", "", _total_flop(result), "", "", format_time(total_ns), "")
+    table.add_row("total", "", "", _total_flop(result), "", format_time(total_ns), "")
     return table
 
 
@@ -66,12 +62,11 @@ def _cells(comparison: Comparison, total_ns: int) -> list[str]:
     name = display_name(comparison)
     time_ns = comparison.time_ns
     return [
-        name if layer is None else f"{name} ({layer.qualified_name})",
+        name if layer is None else f"{name} {layer.qualified_name}",
         comparison.phase.value if comparison.phase is not None else "",
         "" if layer is None else format_flop(cost.flop if cost is not None else None),
         format_flop(measured.counted_flop if measured is not None else None),
         "" if comparison.flop_ratio is None else format_ratio(comparison.flop_ratio),
-        format_bytes(measured.allocated_bytes if measured is not None else None),
         format_time(time_ns),
         "" if time_ns is None or not total_ns else format_share(time_ns / total_ns),
     ]

@@ -88,6 +88,14 @@ def _selection(catalogue: Catalogue, resolved: Sequence[Resolved]) -> Selection:
         if layer.is_container
         for part in catalogue.inside(layer)
     }
+    # The wrapper's call is all that can be seen of a compiled graph.
+    graphs = {
+        id(layer)
+        for layer in catalogue.layers
+        if layer.entry is not layer.module
+        for part in catalogue.inside(layer)
+        if id(part) in chosen
+    }
     watched = tuple(
         replace(
             layer,
@@ -95,7 +103,7 @@ def _selection(catalogue: Catalogue, resolved: Sequence[Resolved]) -> Selection:
             needs_own_work=layer.is_container and id(layer) not in by_name,
         )
         for layer in catalogue.layers
-        if id(layer) in chosen | inside
+        if id(layer) in chosen | inside | graphs
     )
     return Selection(watched, tuple(resolved))
 
