@@ -28,6 +28,7 @@ GRAPH_INSIDE = "theory unknown: it runs a compiled graph"
 GRAPH_COUNT = "counted FLOPs unknown: it runs a compiled graph"
 SOME_STEPS = "ran in {} of {} recorded steps"
 OTHER_SHAPES = "its {} recorded steps differ in shapes: shown are {}"
+NO_BACKWARD = "has no backward: no gradient is needed"
 NOT_RECORDED = "no operator of its {} was recorded"
 OWN_PRODUCTS = "theory unknown: it runs products of its own ({})"
 NO_COUNT = "counted FLOPs unknown: no formula for {}"
@@ -168,7 +169,7 @@ class _Window:
             if self._graph_fault:
                 notes.append(NO_SHAPES.format(self._graph_fault))
         elif measured is None:
-            notes.append(NOT_RECORDED.format(phase.value) if calls else NOT_RUN)
+            notes.append(_why_not_measured(phase, calls))
         if reason:
             notes.append(reason)
         if measured is not None:
@@ -250,6 +251,14 @@ class _Window:
         if typical < ran:
             notes.append(OTHER_SHAPES.format(ran, typical))
         return notes
+
+
+def _why_not_measured(phase: Phase, calls: Sequence[CostedCall]) -> str:
+    if not calls:
+        return NOT_RUN
+    if phase is Phase.BACKWARD and not any(call.call.output_requires_grad for call in calls):
+        return NO_BACKWARD
+    return NOT_RECORDED.format(phase.value)
 
 
 def _has_compiled_graph(operators: Sequence[str]) -> bool:

@@ -83,8 +83,9 @@ def train(
         "enable_checkpointing": False,
         "default_root_dir": folder,
     }
+    checkpoint = options.pop("checkpoint", None)
     trainer = Trainer(**(settings | options))
-    trainer.fit(module, data)
+    trainer.fit(module, data, ckpt_path=checkpoint)
     return module, trainer
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lightning_profile.records import WindowResult
-from lightning_profile.report.columns import rows
+from lightning_profile.report.columns import Value, rows
+
+_Window = tuple[str, str]  # stage and global step, which name a window
 
 
 class CsvFile:
@@ -15,9 +18,12 @@ class CsvFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._earlier: set[_Window] | None = None  # windows of a run that is resumed here
 
     def write(self, result: WindowResult) -> None:
         """Append the rows of ``result``, after a header if the file is new.
+
+        Where a resumed training repeats a window, the new rows replace the earlier ones.
 
         Raises:
             OSError: If the file can't be written.
@@ -27,18 +33,47 @@ class CsvFile:
         if not lines:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-        if self._needs_header(",".join(lines[0])):
-            writer.writeheader()
-        writer.writerows(lines)
+        columns = list(lines[0])
+        earlier = self._read(columns)
+        if self._earlier is None:
+            self._earlier = {_window(row) for row in earlier}
+        window = (result.stage, str(result.global_step))
+        if window in self._earlier:
+            self._earlier.discard(window)
+            self._replace(columns, [row for row in earlier if _window(row) != window])
+        text = _as_text(columns, lines, with_header=not self._has_content())
         with self._path.open("ab", buffering=0) as file:
-            file.write(text.getvalue().encode("utf-8"))
+            file.write(text.encode("utf-8"))
 
-    def _needs_header(self, header: str) -> bool:
-        if not self._path.exists() or self._path.stat().st_size == 0:
-            return True
-        with self._path.open(encoding="utf-8") as file:
-            if file.readline().rstrip("\n") != header:
+    def _read(self, columns: list[str]) -> list[dict[str, str]]:
+        if not self._has_content():
+            return []
+        with self._path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != columns:
                 raise ValueError(f"{self._path} has other columns, so no rows were added to it")
-        return False
+            # Later on only the header is of interest.
+            return list(reader) if self._earlier is None or self._earlier else []
+
+    def _replace(self, columns: list[str], kept: list[dict[str, str]]) -> None:
+        unfinished = self._path.with_suffix(".csv.part")
+        unfinished.write_text(_as_text(columns, kept, with_header=True), encoding="utf-8")
+        unfinished.replace(self._path)
+
+    def _has_content(self) -> bool:
+        return self._path.exists() and self._path.stat().st_size > 0
+
+
+def _window(row: Mapping[str, str]) -> _Window:
+    return row["stage"], row["global_step"]
+
+
+def _as_text(
+    columns: list[str], lines: Iterable[Mapping[str, Value]], *, with_header: bool
+) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    if with_header:
+        writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

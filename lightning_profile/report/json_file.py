@@ -23,7 +23,8 @@ from lightning_profile.schedule import Schedule
 from lightning_profile.version import __version__
 
 _PACKAGES = ("torch", "pytorch-lightning", "lightning", "torchvision")
-_FORMAT = 1
+_FORMAT = 2
+_Name = tuple[str, int]  # stage and global step, which name a window
 
 
 class JsonFile:
@@ -37,7 +38,7 @@ class JsonFile:
             "schedule": asdict(schedule),
             "layers": [_layer(layer) for layer in layers],
         }
-        self._windows: list[str] | None = None  # each serialised once
+        self._windows: dict[_Name, str] | None = None  # each serialised once
 
     def write(self, result: WindowResult) -> None:
         """Add ``result`` to the document.
@@ -48,7 +49,9 @@ class JsonFile:
         """
         if self._windows is None:
             self._windows = _earlier_windows(self._path)
-        self._windows.append(json.dumps(_window(result)))
+        name = (result.stage, result.global_step)
+        self._windows.pop(name, None)  # of a training that was resumed from before it
+        self._windows[name] = json.dumps(_window(result))
         head = json.dumps(
             self._head
             | {
@@ -57,7 +60,7 @@ class JsonFile:
             },
             indent=1,
         )
-        body = ",\n".join(self._windows)
+        body = ",\n".join(self._windows.values())
         text = f'{head.rstrip().removesuffix("}").rstrip()},\n "windows": [\n{body}\n ]\n}}\n'
         self._path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self._path.with_suffix(".json.part")
@@ -65,11 +68,14 @@ class JsonFile:
         unfinished.replace(self._path)
 
 
-def _earlier_windows(path: Path) -> list[str]:
+def _earlier_windows(path: Path) -> dict[_Name, str]:
     """Windows of a run that is resumed in the same folder."""
     if not path.exists():
-        return []
-    return [json.dumps(window) for window in json.loads(path.read_text("utf-8"))["windows"]]
+        return {}
+    return {
+        (window["stage"], window["global_step"]): json.dumps(window)
+        for window in json.loads(path.read_text("utf-8"))["windows"]
+    }
 
 
 def _versions() -> dict[str, str]:

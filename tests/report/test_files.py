@@ -47,6 +47,22 @@ def test_the_csv_is_appended_to_with_one_header(tmp_path: Path) -> None:
     assert [row["epoch"] for row in read(path)] == ["0", "1"]
 
 
+def test_a_window_that_a_resumed_training_repeats_replaces_the_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "layer_profile.csv"
+    for epoch in range(3):
+        CsvFile(path).write(result(epoch=epoch))
+    resumed = CsvFile(path)
+    for epoch in (1, 2, 3):
+        resumed.write(result(comparison(note="again"), epoch=epoch))
+    assert [(row["epoch"], row["note"]) for row in read(path)] == [
+        ("0", ""),
+        ("1", "again"),
+        ("2", "again"),
+        ("3", "again"),
+    ]
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_a_csv_with_other_columns_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "layer_profile.csv"
     path.write_text("a,b\n1,2\n", "utf-8")

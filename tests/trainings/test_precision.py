@@ -1,0 +1,78 @@
+"""Mixed precision and memory formats: the type is reported, and casts are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from tests.conftest import read_json
+from tests.trainings.rows import both, flop, profile
+from tests.trainings.test_passes import CONV2, Model
+
+OUTPUT, INPUT, WEIGHT, BIAS = 8 * 8 * 100, 8 * 4 * 100, 8 * 4 * 9, 8  # conv2's elements
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16-mixed", "bfloat16"), ("16-mixed", "float16")]
+)
+def test_casts_are_part_of_the_layer_and_named(tmp_path: Path, precision: str, dtype: str) -> None:
+    if precision == "16-mixed":  # Lightning's mixed precision of the CPU, with another type
+        rows = profile(tmp_path, "conv2", model=HalfAutocast)
+    else:
+        rows = profile(tmp_path, "conv2", model=Model, precision=precision)
+    forward, backward = rows["conv2", "forward"], rows["conv2", "backward"]
+    assert forward["dtype"] == backward["dtype"] == dtype
+    assert flop(rows, "conv2") == {"forward": both(CONV2), "backward": both(2 * CONV2)}
+    # Weight, bias and the input, which ReLU hands on in float32 or half as it got it.
+    assert forward["note"].startswith("includes ")
+    assert "casts (aten::_to_copy)" in forward["note"]
+    assert "casts (aten::_to_copy)" in backward["note"]
+    (window,) = read_json(tmp_path)["windows"]
+    operators = next(
+        row["operators"]
+        for row in window["steps"]
+        if row["layer"] == "conv2" and row["phase"] == "forward"
+    )
+    (cast,) = [each for each in operators if each["name"] == "aten::_to_copy"]
+    assert f"includes {cast['count']} casts" in forward["note"]
+    inside = sum(each["cpu_time_ns"] for each in operators)
+    step = next(row for row in window["steps"] if row["layer"] == "conv2")
+    assert inside == step["cpu_time_ns"]  # the cast's time is in the layer's
+
+
+class HalfAutocast(Model):
+    """Lightning refuses 16-mixed on a CPU; autocast itself does not."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.float16):
+            return super().forward(images).float()
+
+
+def test_traffic_and_gradients_are_in_the_types_they_have(tmp_path: Path) -> None:
+    rows = profile(tmp_path, "conv2", model=Model, precision="bf16-mixed")
+    forward, backward = rows["conv2", "forward"], rows["conv2", "backward"]
+    assert forward["theoretical_read_bytes"] == str(2 * (INPUT + WEIGHT + BIAS))
+    assert forward["theoretical_write_bytes"] == str(2 * OUTPUT)
+    assert backward["theoretical_allocated_bytes"] == str(2 * INPUT + 4 * (WEIGHT + BIAS))
+    assert backward["allocated_bytes"] == backward["theoretical_allocated_bytes"]
+
+
+def test_true_half_precision_has_no_casts(tmp_path: Path) -> None:
+    rows = profile(tmp_path, "conv2", model=Model, precision="bf16-true")
+    assert rows["conv2", "forward"]["dtype"] == "bfloat16"
+    assert rows["conv2", "forward"]["note"] == ""
+    assert flop(rows, "conv2") == {"forward": both(CONV2), "backward": both(2 * CONV2)}
+
+
+def test_channels_last_changes_no_number(tmp_path: Path) -> None:
+    def channels_last() -> LightningModule:
+        return Model().to(memory_format=torch.channels_last)
+
+    rows = profile(tmp_path, "conv2", model=channels_last)
+    assert flop(rows, "conv2") == {"forward": both(CONV2), "backward": both(2 * CONV2)}
+    assert rows["conv2", "forward"]["allocated_bytes"] == str(4 * OUTPUT)
+    assert rows["conv2", "forward"]["dtype"] == "float32"
