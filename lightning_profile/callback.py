@@ -12,7 +12,7 @@ from typing import Any
 try:
     from pytorch_lightning import Callback, LightningModule, Trainer
 except ImportError:  # the same classes in the other of Lightning's two packages
-    from lightning.pytorch import (  # type: ignore[no-redef,import-not-found]
+    from lightning.pytorch import (  # type: ignore[assignment]
         Callback,
         LightningModule,
         Trainer,
@@ -183,6 +183,12 @@ class LayerProfiler(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave nothing behind, and print the table of the last window."""
         self._guard(self._close_windows)
+        if self._is_active and not any(each.has_tried for each in self._stages.values()):
+            warnings.warn(
+                f"the training ended before a window opened ({self._schedule}): there is no layer "
+                "profile",
+                stacklevel=2,
+            )
         self._guard(self._print_summary)
 
     def _open_report(self, trainer: Trainer) -> None:

@@ -32,9 +32,8 @@ NO_BACKWARD = "has no backward: no gradient is needed"
 NOT_RECORDED = "no operator of its {} was recorded"
 OWN_PRODUCTS = "theory unknown: it runs products of its own ({})"
 NO_COUNT = "counted FLOPs unknown: no formula for {}"
-CASTS = "includes {} casts ({})"
+CASTS = "includes casts: {}"
 
-_CAST = "aten::_to_copy"
 _GRAPH_RANGES = ("Torch-Compiled Region", "CompiledFunction")  # what torch.compile marks
 _PRODUCTS = {
     Phase.FORWARD: (Phase.FORWARD,),
@@ -193,7 +192,8 @@ class _Window:
         calls: Sequence[CostedCall],
     ) -> tuple[Cost | None, str]:
         """Theory of one step: the sum over its calls and the products of the phase."""
-        if measured is not None and layer.is_container:
+        has_formula = bool(calls) and all(call.costs is not None for call in calls)
+        if measured is not None and layer.is_container and not has_formula:
             if _has_compiled_graph(measured.direct_operators):
                 return None, GRAPH_INSIDE
             if measured.direct_products:
@@ -214,7 +214,9 @@ class _Window:
         cost = sum_costs(parts)
         if measured is None and not layer.in_compiled_graph and cost.flop:
             return None, ""  # it would have cost that, had it run
-        if layer.is_container:
+        if phase is Phase.BACKWARD and len(calls) > 1:
+            cost = replace(cost, allocated_bytes=None)  # gradients of several calls are added up
+        if layer.is_container and not has_formula:
             cost = replace(cost, allocated_bytes=None)  # inner results come and go
             if measured is not None and measured.direct_operators:
                 cost = replace(cost, elementwise_flop=None, read_bytes=None, write_bytes=None)
@@ -272,8 +274,8 @@ def _count_note(measured: Measurement) -> str:
 
 
 def _cast_note(measured: Measurement) -> str:
-    casts = sum(use.count for use in measured.operators if use.name == _CAST)
-    return CASTS.format(casts, _CAST) if casts else ""
+    casts = [f"{count} × {kind}" for kind, count in measured.casts]
+    return CASTS.format(", ".join(casts)) if casts else ""
 
 
 def _summarise(rows: Sequence[Measurement]) -> Measurement:

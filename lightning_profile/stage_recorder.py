@@ -43,10 +43,12 @@ class StageRecorder:
     Attributes:
         wake_at: The batch from which on there is something to do: the one comparison that a
             step outside of the window costs.
+        has_tried: Whether the time for a window ever came.
     """
 
     def __init__(self, schedule: Schedule, step_method: str) -> None:
         self.wake_at: float = _NEVER
+        self.has_tried = False
         self._step_method = step_method
         self._step_invocation: Invocation | None = None
         self._schedule = schedule
@@ -84,6 +86,7 @@ class StageRecorder:
         self, layers: Sequence[Layer], model: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """A batch begins at which there is something to do."""
+        self.has_tried = True
         if self._window is None:
             if is_profiler_running():
                 self.wake_at = _NEVER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ def run_folder(trainer: Trainer, log_dir: str | None) -> Path | None:
     is_dry_run: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
     if is_dry_run:  # Lightning writes nothing then, and neither do we
         return None
-    if log_dir is not None and hasattr(trainer.logger, "log_dir"):
+    if log_dir is not None and getattr(trainer.logger, "log_dir", None) is not None:
         return Path(log_dir)
     parent = Path(trainer.default_root_dir) / "lightning_profile"
     if not trainer.loggers:
@@ -67,8 +68,12 @@ def steps_to_come(trainer: Trainer, first: int) -> float:
     """Batches that this epoch will train on, from the ``first``, as far as that is known."""
     steps = float(trainer.num_training_batches) - first
     if trainer.max_steps >= 0:
-        left = trainer.max_steps - trainer.global_step
-        steps = min(steps, left * trainer.accumulate_grad_batches)
+        left = trainer.max_steps - trainer.global_step  # in optimizer steps
+        if trainer.lightning_module.automatic_optimization:
+            left *= trainer.accumulate_grad_batches
+        else:  # as many as there are optimizers in a batch, in all likelihood
+            left = math.ceil(left / max(1, len(trainer.optimizers)))
+        steps = min(steps, left)
     return max(1, steps)
 
 

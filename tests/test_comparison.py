@@ -24,7 +24,6 @@ from lightning_profile.records import (
     CostedCall,
     Layer,
     Measurement,
-    OperatorUse,
     Phase,
     TensorFact,
     Work,
@@ -134,9 +133,9 @@ def test_an_unknown_count_names_the_operators() -> None:
 
 
 def test_casts_are_named() -> None:
-    cast = OperatorUse(name="aten::_to_copy", count=2, cpu_time_ns=3, device_time_ns=None)
-    forward, _ = compare([LAYER], [COSTED], [measured(operators=(cast,))], [0])
-    assert forward.note == "includes 2 casts (aten::_to_copy)"
+    casts = (("float32 to bfloat16", 2), ("bfloat16 to float32", 1))
+    forward, _ = compare([LAYER], [COSTED], [measured(casts=casts)], [0])
+    assert forward.note == "includes casts: 2 × float32 to bfloat16, 1 × bfloat16 to float32"
 
 
 def test_times_are_the_median_and_only_of_the_steps_asked_for() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from lightning_profile.attribution.memory import follow_blocks
@@ -90,6 +90,7 @@ class _Sums:
             operators=self._operators(spans),
             direct_operators=_names(direct),
             direct_products=_names(op for op in direct if op.counted_flop or op.is_uncounted),
+            casts=tuple(Counter(op.cast for op in ran if op.cast is not None).items()),
             uncounted=_names(op for op in ran if op.is_uncounted),
         )
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from lightning_profile.records import Call, Op, Phase
 
+_SUMS = ("aten::add", "aten::add_")
+
 RowKey = tuple[int, str | None, Phase | None]
 
 
@@ -80,7 +82,7 @@ def assign_spans(
             position = creators.get((op.forward_thread, op.sequence_number))
             if position is not None:
                 span = spans.of(position, Phase.BACKWARD, op.step)
-        if span is None and op.parent is not None and not _is_engine(parent):
+        if span is None and op.parent is not None and not _is_sum_of_gradients(op, parent):
             span = assigned[op.parent]
         assigned.append(span or rest[op.step])
     return assigned, rest
@@ -123,13 +125,16 @@ class _Spans:
         return None if forward is None else forward.parent
 
 
-def _is_engine(op: Op | None) -> bool:
-    """Whether ``op`` is the engine's call of a node.
+def _is_sum_of_gradients(op: Op, parent: Op | None) -> bool:
+    """Whether the engine adds up the gradients of several users of one tensor: no layer's work.
 
-    It frees what the node no longer needs, and that is the layer's. Operators beside the node in
-    it add up gradients from several users of one tensor, and those are no layer's.
+    What else it does around a node is the layer's: it reduces and casts gradients to what they
+    are gradients of (a bias that was broadcast), and frees what the node no longer needs.
     """
-    return op is not None and op.forward_thread is not None and not op.is_autograd_node
+    is_in_engine = (
+        parent is not None and parent.forward_thread is not None and not parent.is_autograd_node
+    )
+    return is_in_engine and op.name in _SUMS
 
 
 def _forward_calls(

@@ -130,7 +130,7 @@ class CallRecorder:
             parent=opened.parent,
             inputs=opened.inputs,
             outputs=output_facts(output),
-            parameters=() if layer.is_container else parameter_facts(layer.module),
+            parameters=parameter_facts(layer.module),
             options=opened.options,
             is_training=layer.module.training,
             device_type=first.device.type if first is not None else "",

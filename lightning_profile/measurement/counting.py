@@ -22,7 +22,7 @@ Shape = Sequence[int]
 # Operators of torch that do products and have no formula anywhere: what contains one has no
 # known count. Attention and recurrent layers are in the list for variants without a formula.
 _WITHOUT_FORMULA = re.compile(
-    r"aten::(_?(flash|efficient|cudnn|fused|native_multi_head)_attention|_scaled_dot_product|"
+    r"aten::(_?(flash|efficient|cudnn|fused|native_multi_head)_attention|_scaled_dot_product_(?!attention_math)|"
     r"_native_multi_head_attention|_transformer_encoder_layer|(_cudnn_|mkldnn_|miopen_)rnn|"
     r"_?(scaled_)?grouped_mm|addr$|ger$|\w*convolution\w*double_backward|_fft_|"
     r"_?linalg_(inv|solve|lu|qr|svd|eig|cholesky|householder|lstsq|det|slogdet|matrix_exp|ldl)|"
@@ -31,7 +31,7 @@ _WITHOUT_FORMULA = re.compile(
 )
 
 # Operators that others brought along may do anything, but for those known to do no products.
-_FOREIGN = re.compile(r"(?!aten::|prim::|autograd::|c10d::|profiler::|gloo:|nccl:)\w+::\w+")
+_FOREIGN = re.compile(r"(?!aten::|prim::|autograd::|torch::|c10d::|profiler::|gloo:|nccl:)\w+::\w+")
 _WITHOUT_PRODUCTS = re.compile(r"torchvision::_?(nms|roi_align|roi_pool|ps_roi_align|ps_roi_pool)")
 
 _ELEMENTWISE = frozenset({"aten::add", "aten::mul"})  # with_flops: one per element, not products

@@ -17,6 +17,7 @@ from torch._C._profiler import RecordScope, _EventType
 from torch.profiler import record_function
 
 from lightning_profile.measurement.calls import CALL_MARK
+from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import counted_flop, lacks_formula
 from lightning_profile.records import Allocation, Op
 
@@ -122,6 +123,7 @@ class _Reader:
                 counted_flop=counted[0],
                 counted_elementwise_flop=counted[1],
                 is_uncounted=is_unknown,
+                cast=cast_of(name, flat),
                 kernels=len(kernel_times_ns),
                 device_time_ns=sum(kernel_times_ns) if self._has_device else None,
                 allocations=tuple(_allocation(child) for child in below.allocations),

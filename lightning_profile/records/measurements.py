@@ -40,6 +40,7 @@ class Op:
         kernels: Kernels, copies and memsets that it launched itself (not its children).
         device_time_ns: Their summed device time; ``None`` where no device was recorded.
         allocations: Blocks that it allocated or freed itself (not its children).
+        cast: If it casts, the types before and after, such as ``float32 to bfloat16``.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Op:
     kernels: int
     device_time_ns: int | None
     allocations: tuple[Allocation, ...]
+    cast: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,7 @@ class Measurement(Work):
         operators: Every kind of operator that ran, the longest first.
         direct_operators: Names of those that no watched layer inside of this one ran.
         direct_products: Those of them that do products.
+        casts: Casts of floating-point types by kind, and how many of each ran.
         uncounted: Names of operators that do products and have no formula.
     """
 
@@ -126,4 +129,5 @@ class Measurement(Work):
     operators: tuple[OperatorUse, ...] = ()
     direct_operators: tuple[str, ...] = ()
     direct_products: tuple[str, ...] = ()
+    casts: tuple[tuple[str, int], ...] = ()
     uncounted: tuple[str, ...] = ()

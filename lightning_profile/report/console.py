@@ -37,10 +37,7 @@ def _table(
     element_type = f"{dtype}".removeprefix("torch.") if dtype else UNKNOWN
     table = Table(
         title=f"{layer.display_name} ({layer.qualified_name}): what it should cost, what it costs",
-        caption=(
-            f"{conditions(result)} Element type: {element_type}. "
-            f"{LEGEND.format(comparisons[0].steps)}"
-        ),
+        caption=(f"{conditions(result)} Element type: {element_type}. {LEGEND}"),
         title_justify="left",
         caption_justify="left",
     )
@@ -106,7 +103,7 @@ def _add_footprint(table: Table, footprint: FootprintComparison) -> None:
                 name,
                 format_bytes(on_paper),
                 measured=format_bytes(in_memory),
-                ratio=format_ratio(ratio),
+                ratio="" if on_paper == 0 else format_ratio(ratio),
             )
         )
     table.add_row(*_row("activations", format_bytes(theory.activation_bytes)))

@@ -68,9 +68,7 @@ def _window(row: Mapping[str, str]) -> _Window:
     return row["stage"], row["global_step"]
 
 
-def _as_text(
-    columns: list[str], lines: Iterable[Mapping[str, Value]], *, with_header: bool
-) -> str:
+def _as_text(columns: list[str], lines: Iterable[Mapping[str, Value]], *, with_header: bool) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
     if with_header:

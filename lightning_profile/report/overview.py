@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import groupby
+
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lightning_profile.records import Comparison, WindowResult
-from lightning_profile.report.columns import display_name
+from lightning_profile.report.columns import display_name, row_key
 from lightning_profile.report.units import (
     UNKNOWN,
     format_flop,
@@ -17,16 +20,19 @@ from lightning_profile.report.units import (
 
 LEGEND = (
     "Theoretical: pen and paper. Counted: by formula over the operators that ran. Measured: clock "
-    "and allocator; times are the median of {} steps."
+    "and allocator."
 )
+_NOTES_SHOWN = 8
 
 
 def conditions(result: WindowResult) -> str:
     """What the numbers of a window are of."""
+    data = f" ({result.dataset} data)" if result.dataset else ""
+    times = "" if len(result.steps) == 1 else f" Times are the median of {len(result.steps)} steps."
     return (
         f"Per {'training' if result.stage == 'train' else 'validation'} step of "
-        f"{result.batch_size or UNKNOWN} samples ({result.dataset or UNKNOWN} data), epoch "
-        f"{result.epoch}, on {result.device.name} with {result.device.threads} CPU threads."
+        f"{result.batch_size or UNKNOWN} samples{data}, epoch {result.epoch}, on "
+        f"{result.device.name} with {result.device.threads} CPU threads.{times}"
     )
 
 
@@ -36,33 +42,41 @@ def overview_table(result: WindowResult) -> Table:
     table = Table(
         title="What the layers should cost, what they cost",
         caption=(
-            f"{conditions(result)} {LEGEND.format(len(result.steps))} A container's row sums what "
-            "ran inside of it; the total counts everything once."
+            f"{conditions(result)} {LEGEND} A container's row sums what ran inside of it; the "
+            f"total counts everything once.{_notes(result)}"
         ),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 0),
     )
-    table.add_column("layer", no_wrap=True)
+    table.add_column("layer", overflow="fold")  # the one that gives way in a narrow window
     table.add_column("phase", no_wrap=True)
     time = "device time" if has_device else "CPU time"
     for column in ("theoretical", "counted", "ratio", time, "share"):
         table.add_column(column, justify="right", no_wrap=True)
     total_ns = sum(_own_time_ns(each) for each in result.comparisons)
-    for comparison in result.comparisons:
-        table.add_row(*_cells(comparison, total_ns))
+    for _, rows in groupby(result.comparisons, key=lambda each: row_key(each)[0]):
+        for position, comparison in enumerate(rows):
+            table.add_row(_name(comparison, position), *_cells(comparison, total_ns))
     table.add_section()
     table.add_row("total", "", "", _total_flop(result), "", format_time(total_ns), "")
     return table
 
 
+def _name(comparison: Comparison, position: int) -> str:
+    """A layer's names below each other, beside its phases."""
+    names = [display_name(comparison)]
+    if comparison.layer is not None:
+        names.append(f"  {comparison.layer.qualified_name}")
+    return names[position] if position < len(names) else ""
+
+
 def _cells(comparison: Comparison, total_ns: int) -> list[str]:
     cost, measured, layer = comparison.cost, comparison.measured, comparison.layer
-    name = display_name(comparison)
     time_ns = comparison.time_ns
     return [
-        name if layer is None else f"{name} {layer.qualified_name}",
         comparison.phase.value if comparison.phase is not None else "",
         "" if layer is None else format_flop(cost.flop if cost is not None else None),
         format_flop(measured.counted_flop if measured is not None else None),
@@ -70,6 +84,17 @@ def _cells(comparison: Comparison, total_ns: int) -> list[str]:
         format_time(time_ns),
         "" if time_ns is None or not total_ns else format_share(time_ns / total_ns),
     ]
+
+
+def _notes(result: WindowResult) -> str:
+    """Why something is unknown, each reason once with the number of rows that it is true of."""
+    reasons = Counter(
+        reason for each in result.comparisons for reason in each.note.split("; ") if reason
+    )
+    lines = [f"\n· {reason} ({rows} rows)" for reason, rows in reasons.most_common(_NOTES_SHOWN)]
+    if len(reasons) > _NOTES_SHOWN:
+        lines.append(f"\n· {len(reasons) - _NOTES_SHOWN} more reasons in the files' notes")
+    return "".join(lines)
 
 
 def _total_flop(result: WindowResult) -> str:

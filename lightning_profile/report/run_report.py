@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
@@ -18,6 +18,9 @@ from lightning_profile.report.json_file import JsonFile
 from lightning_profile.report.scalars import scalars
 from lightning_profile.report.tensorboard import TensorBoardReport
 from lightning_profile.schedule import Schedule
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
 
 CSV_NAME = "layer_profile.csv"
 JSON_NAME = "layer_profile.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -72,7 +72,9 @@ def select_layers(
         if not leaves:
             raise LayerSelectionError("the model has no layers with parameters")
         return _selection(catalogue, [Resolved(_DEFAULT, tuple(leaves))])
-    wanted = [patterns] if isinstance(patterns, (str, type)) else list(patterns)
+    wanted: list[object] = [patterns]
+    if isinstance(patterns, Iterable) and not isinstance(patterns, (str, type)):
+        wanted = list(patterns)
     if not wanted:
         raise LayerSelectionError(f"no layer to profile was named; {_what_there_is(catalogue)}")
     return _selection(catalogue, [_resolve(pattern, catalogue) for pattern in wanted])
@@ -108,13 +110,13 @@ def _selection(catalogue: Catalogue, resolved: Sequence[Resolved]) -> Selection:
     return Selection(watched, tuple(resolved))
 
 
-def _resolve(pattern: Pattern, catalogue: Catalogue) -> Resolved:
-    name = pattern if isinstance(pattern, str) else pattern.__name__
+def _resolve(pattern: object, catalogue: Catalogue) -> Resolved:
     if pattern == ALL:
         return Resolved(ALL, tuple(catalogue.layers))
     if isinstance(pattern, str):
-        layers = _matching(pattern, catalogue)
+        name, layers = pattern, _matching(pattern, catalogue)
     elif isinstance(pattern, type) and issubclass(pattern, nn.Module):
+        name = pattern.__name__
         layers = [layer for layer in catalogue.layers if isinstance(layer.module, pattern)]
     else:
         raise LayerSelectionError(

@@ -9,7 +9,21 @@ family unless it has a forward of its own. A formula for a layer of your own tak
 """
 
 from lightning_profile.records import Call, Cost, Phase, PhaseCosts
-from lightning_profile.theory import convolution, linear  # noqa: F401  (register their families)
+from lightning_profile.theory import (  # noqa: F401  (register their families)
+    activation,
+    convolution,
+    dropout,
+    embedding,
+    free,
+    linear,
+    local_response,
+    multihead_attention,
+    normalization,
+    pooling,
+    recurrent,
+    resampling,
+)
+from lightning_profile.theory.attention import ScaledDotProduct, scaled_dot_product
 from lightning_profile.theory.cost import phase_cost, product_costs
 from lightning_profile.theory.expression import Expression, symbol
 from lightning_profile.theory.optimizer_state import optimizer_state
@@ -27,6 +41,7 @@ __all__ = [
     "Expression",
     "Phase",
     "PhaseCosts",
+    "ScaledDotProduct",
     "cost_call",
     "cost_calls",
     "footprint",
@@ -35,5 +50,6 @@ __all__ = [
     "phase_cost",
     "phase_costs",
     "product_costs",
+    "scaled_dot_product",
     "symbol",
 ]

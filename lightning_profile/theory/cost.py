@@ -18,9 +18,9 @@ def phase_cost(
     flop: Expression = ZERO,
     elementwise: Expression = ZERO,
     elementwise_name: str = "element-wise",
-    read: Expression | None,
-    write: Expression | None,
-    allocated: Expression | None,
+    read: Expression | None = None,
+    write: Expression | None = None,
+    allocated: Expression | None = None,
     preamble: tuple[Equation, ...] = (),
 ) -> Cost:
     """A cost from its formulas, all of them in FLOP or bytes.

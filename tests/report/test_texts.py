@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.console import Console
 
 from lightning_profile.records import Phase
@@ -13,7 +15,7 @@ from lightning_profile.report.units import (
     format_ratio,
     format_time,
 )
-from tests.report.results import comparison, measurement, result
+from tests.report.results import LAYER, comparison, measurement, result
 
 
 def test_units_are_scaled_and_named() -> None:
@@ -97,3 +99,19 @@ def test_the_table_says_why_something_is_unknown() -> None:
     assert "(no theory for Conv2d)" in text
     assert "(did not run)" in text
     assert line_of(text, "FLOPs of products")[1:] == ["unknown", "1 kFLOP", "", "unknown"]
+
+
+def test_many_layers_are_one_table_with_a_total_that_counts_nothing_twice() -> None:
+    layers = [replace(LAYER, qualified_name=f"body.{number}") for number in range(4)]
+    nested = replace(measurement().own, counted_flop=0, cpu_time_ns=0)
+    rows = [comparison(layer=layer) for layer in layers]
+    rows.append(comparison(layer=LAYER, measured=measurement(own=nested), note="why; and so"))
+    rows.append(comparison(layer=None, phase=None, cost=None))
+    text = shown(*rows)
+    assert len([line for line in text.splitlines() if "Conv2d-2" in line]) == 5
+    (total,) = [line.split() for line in text.splitlines() if line.strip().startswith("total")]
+    assert total == ["total", "5", "kFLOP", "10", "ms"]
+    assert "rest-of-step" in text
+    assert "20.0%" in text
+    assert "· why (1 rows)" in text
+    assert "· and so (1 rows)" in text

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
@@ -100,22 +99,22 @@ def test_an_unknown_stage_is_an_error_at_once() -> None:
 
 
 def test_a_layer_of_validation_only_did_not_run_in_training(tmp_path: Path) -> None:
-    class Extra(Validated):
+    class Spare(Validated):
         def __init__(self) -> None:
             super().__init__()
-            self.extra = torch.nn.Conv2d(1, 1, 3)
+            self.spare = torch.nn.Conv2d(1, 1, 3)
 
         def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-            self.extra(batch[0])
+            self.spare(batch[0])
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.conv2.parameters(), lr=0.1)
 
-    rows = profile(tmp_path / "train", "extra", model=Extra)
-    assert rows["extra", "forward"]["note"] == "did not run in the recorded steps"
-    assert rows["extra", "forward"]["counted_flop"] == ""
-    rows = profile(tmp_path / "validate", "extra", model=Extra, stages="validate")
-    assert flop(rows, "extra")["forward"] == both(2 * 4 * 100 * 9)
+    rows = profile(tmp_path / "train", "spare", model=Spare)
+    assert rows["spare", "forward"]["note"] == "did not run in the recorded steps"
+    assert rows["spare", "forward"]["counted_flop"] == ""
+    rows = profile(tmp_path / "validate", "spare", model=Spare, stages="validate")
+    assert flop(rows, "spare")["forward"] == both(2 * 4 * 100 * 9)
 
 
 def test_a_layer_of_some_steps_says_so(tmp_path: Path) -> None:
@@ -145,6 +144,44 @@ def test_an_epoch_shorter_than_the_window(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="epoch has 2: shrunk to wait 0, warmup 1, active 1"):
         rows = profile(tmp_path, "conv2", model=Model, limit_train_batches=2)
     assert rows["conv2", "forward"]["steps"] == "1"
+
+
+class TwoOptimizers(Model):
+    """Each batch is two optimizer steps, which is what ``max_steps`` counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(self(batch[0]).square().mean())
+            optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(self.parameters(), lr=1e-3) for _ in range(2)]
+
+
+def test_max_steps_counts_the_steps_of_every_optimizer(tmp_path: Path) -> None:
+    schedule = Schedule(wait=2, warmup=1, active=3)
+    with pytest.warns(UserWarning, match="epoch has 4: shrunk to wait 0, warmup 1, active 3"):
+        rows = profile(tmp_path, "conv2", model=TwoOptimizers, schedule=schedule, max_steps=8)
+    assert rows["conv2", "forward"]["steps"] == "3"
+
+
+def test_a_training_that_ends_before_its_window_says_so(tmp_path: Path) -> None:
+    class Stopping(Model):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+            return -1 if batch_idx == 1 else None  # the rest of the epoch is skipped
+
+    with pytest.warns(UserWarning, match="ended before a window opened .wait 2"):
+        train(
+            tmp_path,
+            LayerProfiler("conv2", Schedule(wait=2, warmup=1, active=1)),
+            model=Stopping,
+        )
+    assert not list(tmp_path.rglob("layer_profile.csv"))
 
 
 def test_fit_called_twice_goes_on_counting(tmp_path: Path) -> None:
