@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
 from lightning_profile.comparison import NOT_RUN
 from lightning_profile.report.columns import QUANTITIES
-from tests.conftest import SmallCnn, read_csv, read_json, small_data, train
+from tests.conftest import SmallCnn, read_csv, read_json, read_rest, small_data, train
 
 SCHEDULE = Schedule(wait=1, warmup=1, active=2)
 FLOP_PER_IMAGE = 2 * 8 * 10 * 10 * 4 * 9
@@ -160,6 +160,34 @@ def test_a_wrong_layer_is_an_error_before_the_first_step(tmp_path: Path) -> None
     with pytest.raises(LayerSelectionError, match="Conv2d-4"):
         train(tmp_path, profiler("Conv2d-4"))
     assert not list(tmp_path.rglob("layer_profile.*"))
+
+
+def test_each_pattern_is_announced_with_what_it_resolved_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, profiler("Conv2d", "fc", "all"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Profiling")]
+    assert lines == [
+        "Profiling Conv2d: 3 layers (conv1, conv2, unused)",
+        "Profiling fc: fc = Linear(in_features=200, out_features=10, bias=True)",
+        "Profiling all: 5 layers and 1 container ((model), conv1, conv2, unused, …)",
+    ]
+
+
+def test_by_default_every_layer_with_parameters_has_a_row(tmp_path: Path) -> None:
+    train(tmp_path, LayerProfiler(schedule=SCHEDULE))
+    rows = read_csv(tmp_path)
+    assert [row["qualified_name"] for row in rows[::2]] == [
+        "conv1",
+        "conv2",
+        "unused",
+        "norm",
+        "fc",
+    ]
+    step = read_rest(tmp_path)[0]
+    own = [int(row["own_cpu_time_ns"]) for row in rows if row["own_cpu_time_ns"]]
+    assert int(step["own_cpu_time_ns"]) > 0
+    assert len(own) == 8  # `unused` never runs
 
 
 def test_without_a_logger_files_and_table_still_work(

@@ -65,7 +65,7 @@ def test_kernels_and_device_time_add_up_to_the_step(tmp_path: Path) -> None:
         rows = [row for row in window["steps"] if row["step"] == step]
         layer = sum(row["device_time_ns"] for row in rows if row["layer"])
         total = sum(row["device_time_ns"] for row in rows)
-        assert 0.2 < layer / total < 0.95  # conv2 is most of this network's work
+        assert 0.05 < layer / total < 0.95  # copies of the data are in the total
         assert sum(row["kernels"] for row in rows) > 20
 
 

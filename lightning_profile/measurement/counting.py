@@ -2,8 +2,8 @@
 
 torch.profiler's ``with_flops`` comes first, then those of ``torch.utils.flop_counter`` for
 attention. Neither has a formula for a convolution's backward that is right: up to torch 2.15
-``flop_counter`` counts grad_weight of a grouped convolution ``groups`` times. That one, oneDNN's
-recurrent layers and products with vectors are counted here.
+``flop_counter`` counts grad_weight of a grouped convolution ``groups`` times. That one,
+recurrent layers of oneDNN and cuDNN and products with vectors are counted here.
 
 All formulas see shapes only: the masked half of causal attention is counted like the rest.
 """
@@ -23,7 +23,7 @@ Shape = Sequence[int]
 # known count. Attention and recurrent layers are in the list for variants without a formula.
 _WITHOUT_FORMULA = re.compile(
     r"aten::(_?(flash|efficient|cudnn|fused|native_multi_head)_attention|_scaled_dot_product_(?!attention_math)|"
-    r"_native_multi_head_attention|_transformer_encoder_layer|(_cudnn_|mkldnn_|miopen_)rnn|"
+    r"_native_multi_head_attention|_transformer_encoder_layer|miopen_rnn|"
     r"_?(scaled_)?grouped_mm|addr$|ger$|\w*convolution\w*double_backward|_fft_|"
     r"_?linalg_(inv|solve|lu|qr|svd|eig|cholesky|householder|lstsq|det|slogdet|matrix_exp|ldl)|"
     r"cholesky|lu_|geqrf|orgqr|ormqr|triangular_solve)|"
@@ -34,6 +34,7 @@ _WITHOUT_FORMULA = re.compile(
 _FOREIGN = re.compile(r"(?!aten::|prim::|autograd::|torch::|c10d::|profiler::|gloo:|nccl:)\w+::\w+")
 _WITHOUT_PRODUCTS = re.compile(r"torchvision::_?(nms|roi_align|roi_pool|ps_roi_align|ps_roi_pool)")
 
+TAKES_LISTS = frozenset({"aten::_cudnn_rnn", "aten::_cudnn_rnn_backward"})  # of tensors
 _ELEMENTWISE = frozenset({"aten::add", "aten::mul"})  # with_flops: one per element, not products
 
 
@@ -68,7 +69,10 @@ def counted_flop(name: str, operator: RecordedOperator) -> tuple[int | None, int
     formula = _FORMULAS.get(name)
     if formula is None:
         return None, None
-    return formula(operator.shapes(), operator.concrete_inputs()), None
+    try:
+        return formula(operator.shapes(), operator.concrete_inputs()), None
+    except (AssertionError, IndexError, TypeError, ValueError):
+        return None, None  # not recorded, or a variant of the operator that it does not fit
 
 
 def lacks_formula(name: str, *, is_leaf: bool) -> bool:
@@ -162,6 +166,22 @@ def _recurrent_layer_backward(shapes: Sequence[Shape], arguments: Sequence[Any])
     return None if once is None else 2 * once
 
 
+def _cudnn_recurrent(shapes: Sequence[Any], arguments: Sequence[Any]) -> int | None:
+    # Arguments: input (…, features) and a list of all weights and biases. Each weight is
+    # multiplied with every row; where the layer has several, all have as many rows.
+    source, parameters = shapes[0], shapes[1]
+    weights = [math.prod(shape) for shape in parameters if len(shape) == 2]
+    return 2 * math.prod(source[:-1]) * sum(weights) if weights else None
+
+
+def _cudnn_recurrent_backward(shapes: Sequence[Any], arguments: Sequence[Any]) -> int | None:
+    # The last argument says whether gradients of input, states and weights are computed. Those
+    # of input and states come together.
+    once = _cudnn_recurrent(shapes, arguments)
+    *_, wants_weights = arguments[-1]
+    return None if once is None else once * (1 + int(wants_weights))
+
+
 _FORMULAS: dict[str, Callable[[Sequence[Shape], Sequence[Any]], int | None]] = {
     "aten::convolution": _convolution,
     "aten::convolution_backward": _convolution_backward,
@@ -173,6 +193,8 @@ _FORMULAS: dict[str, Callable[[Sequence[Shape], Sequence[Any]], int | None]] = {
     "aten::vdot": _first_twice,
     "aten::addmv": _matrix_vector_product,
     "aten::addmv_": _matrix_vector_product,
+    "aten::_cudnn_rnn": _cudnn_recurrent,
+    "aten::_cudnn_rnn_backward": _cudnn_recurrent_backward,
     "aten::mkldnn_rnn_layer": _recurrent_layer,
     "aten::mkldnn_rnn_layer_backward": _recurrent_layer_backward,
 } | {

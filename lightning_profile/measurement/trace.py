@@ -16,9 +16,10 @@ from torch._C._autograd import DeviceType
 from torch._C._profiler import RecordScope, _EventType
 from torch.profiler import record_function
 
+from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
 from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
-from lightning_profile.measurement.counting import counted_flop, lacks_formula
+from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
 from lightning_profile.records import Allocation, Op
 
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
@@ -95,12 +96,15 @@ class _Reader:
 
     def _read_operator(self, event: Any, step: int, parent: int | None, is_counted: bool) -> None:
         name, fields = event.name, event.extra_fields
-        flat = self._flat[event.correlation_id, name]
+        # Missing for work that others report and that ends after the window (a reduction of
+        # gradients between processes): such an operator has times, but no arguments.
+        flat = self._flat.get((event.correlation_id, name), NO_ARGUMENTS)
         below = _Below(event.children)
         counted: tuple[int | None, int | None] = (None, None)
         is_unknown = False
         if not is_counted:  # an operator inside a counted one is part of its formula
-            counted = counted_flop(name, flat)
+            operator = flat if name not in TAKES_LISTS else WithLists(flat, fields.inputs)
+            counted = counted_flop(name, operator)
             is_unknown = counted == (None, None) and lacks_formula(
                 name, is_leaf=not below.operators
             )

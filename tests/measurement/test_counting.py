@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_profile.attribution import attribute
 from lightning_profile.comparison import compare
+from lightning_profile.measurement.arguments import NO_ARGUMENTS
 from lightning_profile.measurement.counting import counted_flop, lacks_formula
 from lightning_profile.records import Phase
 from lightning_profile.theory import cost_calls
@@ -100,6 +101,58 @@ def test_a_transposed_convolution_is_counted_on_its_input() -> None:
         arguments=[*[None] * 4, [2, 2], [0, 0], [1, 1], True, [0, 0], 1, [True, True, False]],
     )
     assert counted_flop("aten::convolution_backward", backward) == (2 * once, None)
+
+
+def test_cudnns_recurrent_layers_are_counted_from_their_list_of_weights() -> None:
+    # As recorded on an H100 (torch 2.11): an LSTM of 8 to 4 units, 2 layers, both directions.
+    weights = [[16, 8], [16, 4], [16], [16]] * 4
+    forward = Recorded(of=[[5, 2, 8], weights])
+    once = 2 * 10 * 4 * (16 * 8 + 16 * 4)
+    assert counted_flop("aten::_cudnn_rnn", forward) == (once, None)
+    backward = Recorded(of=[[5, 2, 8], weights], arguments=[None, [True, False, False, True]])
+    assert counted_flop("aten::_cudnn_rnn_backward", backward) == (2 * once, None)
+    frozen = Recorded(of=[[5, 2, 8], weights], arguments=[None, [True, False, False, False]])
+    assert counted_flop("aten::_cudnn_rnn_backward", frozen) == (once, None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aten::_scaled_dot_product_flash_attention",
+        "aten::_scaled_dot_product_flash_attention_backward",
+        "aten::mkldnn_rnn_layer",
+        "aten::_cudnn_rnn",
+        "aten::_int_mm",
+        "aten::mv",
+        "aten::addmv",
+    ],
+)
+def test_an_operator_that_its_formula_does_not_fit_is_unknown(name: str) -> None:
+    assert counted_flop(name, NO_ARGUMENTS) == (None, None)
+    assert lacks_formula(name, is_leaf=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_leaf", "expected"),
+    [
+        ("aten::relu", True, False),
+        ("aten::linalg_vector_norm", True, False),
+        ("aten::linalg_inv_ex", True, True),
+        ("aten::_fft_r2c", True, True),
+        ("aten::_scaled_dot_product_attention_math", False, False),  # its parts are counted
+        ("aten::_scaled_dot_product_mystery", False, True),
+        ("mine::fused", True, True),
+        ("mine::composed", False, False),
+        ("torchvision::nms", True, False),
+        ("torchvision::deform_conv2d", True, True),
+        ("torch::autograd::GraphRoot", True, False),
+        ("autograd::engine::evaluate_function: AddmmBackward0", True, False),
+        ("gloo:all_reduce", True, False),
+        ("Torch-Compiled Region: 0/0", False, True),
+    ],
+)
+def test_what_may_do_products_without_a_formula(name: str, is_leaf: bool, expected: bool) -> None:
+    assert lacks_formula(name, is_leaf=is_leaf) is expected
 
 
 def test_arguments_that_were_not_recorded_make_it_unknown() -> None:

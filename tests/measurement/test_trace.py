@@ -13,6 +13,7 @@ from typing import Any
 from torch._C._autograd import DeviceType
 from torch._C._profiler import RecordScope, _EventType
 
+from lightning_profile.measurement.arguments import WithLists
 from lightning_profile.measurement.trace import read_ops
 
 WORKSPACE, OUTPUT = 11_149_824, 18_874_368
@@ -76,6 +77,7 @@ class Flat:
             "device_type": DeviceType.__members__[self._event.device],
             "flops": 1000 if self._event.name == "aten::cudnn_convolution" else 0,
             "shapes": [],
+            "dtypes": [],
             "concrete_inputs": [],
             "start_thread_id": 1,
             "fwd_thread_id": 0,
@@ -134,3 +136,23 @@ def test_without_a_device_the_device_time_is_unknown() -> None:
     tree = recorded()
     results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
     assert {op.device_time_ns for op in read_ops(results, has_device=False)} == {None}
+
+
+def test_an_operator_that_only_the_tree_has_is_kept_without_arguments() -> None:
+    # As a reduction between processes that ends after the window.
+    tree = recorded()
+    others = [each for each in flat(tree) if each.name() != "aten::view"]
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: others)
+    *_, view = read_ops(results, has_device=True)
+    assert (view.name, view.end_ns - view.start_ns) == ("aten::view", 2)
+    assert (view.counted_flop, view.is_uncounted, view.cast) == (None, False, None)
+
+
+def test_lists_of_tensors_have_their_shapes_from_the_tree() -> None:
+    flat_event = SimpleNamespace(
+        flops=lambda: 0, shapes=lambda: [[5, 2, 8], []], concrete_inputs=lambda: [None, None]
+    )
+    inputs = [SimpleNamespace(sizes=[5, 2, 8]), [SimpleNamespace(sizes=[16, 8])]]
+    operator = WithLists(flat_event, inputs)
+    assert operator.shapes() == [[5, 2, 8], [[16, 8]]]
+    assert (operator.flops(), operator.concrete_inputs()) == (0, [None, None])

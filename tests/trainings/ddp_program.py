@@ -1,4 +1,4 @@
-"""Two processes that train together: python -m tests.trainings.ddp_program FOLDER MODE."""
+"""Two processes train together: python -m tests.trainings.ddp_program FOLDER MODE [gpu]."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Straggling(SmallCnn):
 
 
 def _extra_work(module: nn.Module, inputs: object, output: Tensor) -> None:
-    square = torch.ones(512, 512)
+    square = torch.ones(512, 512, device=output.device)
     square @ square
 
 
@@ -48,7 +48,7 @@ class FailingOnTheSecond(LayerProfiler):
             recorder.finish = broken  # type: ignore[method-assign]
 
 
-def main(folder: Path, mode: str) -> None:
+def main(folder: Path, mode: str, accelerator: str = "cpu") -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     pl.seed_everything(1)
     torch.set_num_threads(1)
@@ -60,7 +60,7 @@ def main(folder: Path, mode: str) -> None:
     }[mode]
     trainer = pl.Trainer(
         max_epochs=2,
-        accelerator="cpu",
+        accelerator=accelerator,
         devices=2,
         strategy="ddp",
         callbacks=callbacks,
@@ -76,4 +76,4 @@ def main(folder: Path, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -68,7 +68,7 @@ def test_a_straggler_shows(profiled: Path) -> None:
     assert float(forward["min"]["counted_flop"]) == FLOP
     assert float(forward["max"]["counted_flop"]) == FLOP + extra
     assert float(forward["mean"]["counted_flop"]) == FLOP + extra / 2
-    assert float(forward["max"]["cpu_time_ns"]) > 2 * float(forward["min"]["cpu_time_ns"])
+    assert float(forward["max"]["cpu_time_ns"]) > float(forward["min"]["cpu_time_ns"])
 
 
 def test_the_spread_is_charted(profiled: Path) -> None:

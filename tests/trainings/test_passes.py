@@ -134,7 +134,7 @@ def test_accumulation_and_clipping_leave_the_numbers_of_a_step(
     assert rows["conv2", "forward"]["global_step"] == str(steps)
 
 
-def _checkpointed(*, use_reentrant: bool) -> Callable[[], LightningModule]:
+def checkpointed(*, use_reentrant: bool) -> Callable[[], LightningModule]:
     class Checkpointed(Model):
         def forward(self, images: Tensor) -> Tensor:
             hidden = self.conv1(images)
@@ -149,7 +149,7 @@ def _checkpointed(*, use_reentrant: bool) -> Callable[[], LightningModule]:
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
 def test_a_recomputed_forward_is_a_part_of_its_own(tmp_path: Path, use_reentrant: bool) -> None:
-    model = _checkpointed(use_reentrant=use_reentrant)
+    model = checkpointed(use_reentrant=use_reentrant)
     rows = profile(tmp_path, ["conv1", "conv2"], model=model)
     assert flop(rows, "conv1") == {"forward": both(CONV1), "backward": both(CONV1)}
     assert flop(rows, "conv2") == {
