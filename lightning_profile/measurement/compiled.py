@@ -8,9 +8,12 @@ touches nothing of the training: no weights, no buffers, no random numbers.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import random
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,7 +76,7 @@ def _repeat(invocation: Invocation, layers: Sequence[Layer]) -> list[Call]:
     with (
         warnings.catch_warnings(),
         fake_mode,
-        torch.random.fork_rng(devices=[]),
+        _same_random_numbers_after(),
         torch.set_grad_enabled(invocation.has_gradients),
         invocation.context(),
     ):
@@ -84,6 +87,20 @@ def _repeat(invocation: Invocation, layers: Sequence[Layer]) -> list[Call]:
     if recorder.fault is not None:
         raise recorder.fault
     return [call for call in recorder.calls if call is not None]
+
+
+@contextlib.contextmanager
+def _same_random_numbers_after() -> Iterator[None]:
+    """Put back Python's and NumPy's generators, which a forward may use; fake tensors use none."""
+    numpy = sys.modules.get("numpy")
+    python_state = random.getstate()
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
 
 
 def _uncompiled(module: nn.Module) -> nn.Module:

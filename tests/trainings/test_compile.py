@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from lightning_profile import LayerProfiler, Schedule
+from lightning_profile import LayerProfiler
 from lightning_profile.comparison import GRAPH_COUNT, IN_GRAPH
 from tests.conftest import SmallCnn, read_csv, train
+from tests.trainings.rows import SCHEDULE
 
 pytestmark = [
     # Of torch.compile itself, on the newest torch.
@@ -64,8 +67,7 @@ def whole_model() -> Any:
 
 
 def rows_of(folder: Path, layers: Any, model: Callable[[], Any], **options: Any) -> Any:
-    callback = LayerProfiler(layers, Schedule(wait=1, warmup=1, active=2))
-    train(folder, callback, model=model, **options)
+    train(folder, LayerProfiler(layers, SCHEDULE), model=model, **options)
     return {(row["qualified_name"], row["phase"]): row for row in read_csv(folder)}
 
 
@@ -111,13 +113,66 @@ def test_mixed_precision_reaches_the_inferred_calls(tmp_path: Path) -> None:
 
 def test_the_copy_that_infers_shapes_changes_nothing_of_the_model(tmp_path: Path) -> None:
     bare, _ = train(tmp_path / "bare", model=part_in_place)
-    profiled, _ = train(
-        tmp_path / "profiled",
-        LayerProfiler(None, Schedule(wait=1, warmup=1, active=2)),
-        model=part_in_place,
-    )
+    profiled, _ = train(tmp_path / "profiled", LayerProfiler(None, SCHEDULE), model=part_in_place)
     for name, value in bare.state_dict().items():
         assert torch.equal(value, profiled.state_dict()[name]), name
+
+
+class Noisy(Parted):
+    """Draws from every generator there is, within its compiled part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body.append(Wobble())
+
+
+class Wobble(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        scale = draw()
+        return nn.functional.dropout(x, 0.5) * scale + torch.rand(()) * 0.1
+
+
+@torch.compiler.disable
+def draw() -> float:
+    return random.random() + float(np.random.random())  # noqa: NPY002, S311
+
+
+def test_the_copy_draws_no_random_numbers(tmp_path: Path) -> None:
+    def noisy() -> LightningModule:
+        model = Noisy()
+        model.body = torch.compile(model.body, backend=BACKEND)  # type: ignore[assignment]
+        return model
+
+    after = []
+    for name, layers in (("bare", []), ("profiled", [LayerProfiler(None, SCHEDULE)])):
+        train(tmp_path / name, *layers, model=noisy)
+        after.append((random.random(), float(np.random.random()), float(torch.rand(()))))  # noqa: NPY002, S311
+    assert after[0] == after[1]
+
+
+def test_the_copy_is_not_compiled_and_calls_no_hooks_of_the_user(tmp_path: Path) -> None:
+    compiled, hooked = [], []
+
+    def counting_backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    def in_place() -> LightningModule:
+        model = Parted()
+        model.norm.register_forward_hook(lambda *_: hooked.append(1))
+        model.body.compile(backend=counting_backend)
+        return model
+
+    counts = []
+    for name, layers in (("bare", []), ("profiled", [LayerProfiler(None, SCHEDULE)])):
+        torch.compiler.reset()
+        compiled.clear()
+        hooked.clear()
+        train(tmp_path / name, *layers, model=in_place)
+        counts.append((len(compiled), len(hooked)))
+    assert counts[0] == counts[1]
+    assert counts[0][0] > 0
+    assert counts[0][1] == 8
 
 
 def test_shapes_that_cannot_be_inferred_are_said_to_be_unknown(tmp_path: Path) -> None:
