@@ -167,11 +167,19 @@ def _recurrent_layer_backward(shapes: Sequence[Shape], arguments: Sequence[Any])
 
 
 def _cudnn_recurrent(shapes: Sequence[Any], arguments: Sequence[Any]) -> int | None:
-    # Arguments: input (…, features) and a list of all weights and biases. Each weight is
-    # multiplied with every row; where the layer has several, all have as many rows.
-    source, parameters = shapes[0], shapes[1]
-    weights = [math.prod(shape) for shape in parameters if len(shape) == 2]
-    return 2 * math.prod(source[:-1]) * sum(weights) if weights else None
+    # Arguments: input (…, features), a list of all parameters, and how many of those a layer has
+    # in one direction: two weights, then two biases if any, then a projection if any. Every
+    # weight is multiplied with every row.
+    source, parameters, count = shapes[0], shapes[1], arguments[2]
+    if not parameters:
+        return None
+    weights = [
+        math.prod(shape)
+        for position, shape in enumerate(parameters)
+        if position % count < 2 or (count % 2 and position % count == count - 1)
+    ]
+    rows: int = math.prod(source[:-1])
+    return 2 * rows * sum(weights)
 
 
 def _cudnn_recurrent_backward(shapes: Sequence[Any], arguments: Sequence[Any]) -> int | None:

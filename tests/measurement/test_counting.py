@@ -105,14 +105,19 @@ def test_a_transposed_convolution_is_counted_on_its_input() -> None:
 
 def test_cudnns_recurrent_layers_are_counted_from_their_list_of_weights() -> None:
     # As recorded on an H100 (torch 2.11): an LSTM of 8 to 4 units, 2 layers, both directions.
-    weights = [[16, 8], [16, 4], [16], [16]] * 4
-    forward = Recorded(of=[[5, 2, 8], weights])
+    weights = [[16, 8], [16, 4], [16, 1], [16]] * 4  # under autocast a bias has two dimensions
     once = 2 * 10 * 4 * (16 * 8 + 16 * 4)
-    assert counted_flop("aten::_cudnn_rnn", forward) == (once, None)
-    backward = Recorded(of=[[5, 2, 8], weights], arguments=[None, [True, False, False, True]])
-    assert counted_flop("aten::_cudnn_rnn_backward", backward) == (2 * once, None)
-    frozen = Recorded(of=[[5, 2, 8], weights], arguments=[None, [True, False, False, False]])
-    assert counted_flop("aten::_cudnn_rnn_backward", frozen) == (once, None)
+
+    def count(name: str, parameters: list[list[int]], *arguments: Any) -> int | None:
+        operator = Recorded(of=[[5, 2, 8], parameters], arguments=[None, None, *arguments])
+        return counted_flop(f"aten::_cudnn_rnn{name}", operator)[0]
+
+    assert count("", weights, 4) == once
+    assert count("_backward", weights, 4, [True, False, False, True]) == 2 * once
+    assert count("_backward", weights, 4, [True, False, False, False]) == once
+    projected = [[16, 8], [16, 3], [16], [16], [3, 4]]
+    assert count("", projected, 5) == 2 * 10 * (16 * 8 + 16 * 3 + 3 * 4)
+    assert count("", [[16, 1], [16, 4]], 2) == 2 * 10 * (16 + 64)
 
 
 @pytest.mark.parametrize(
