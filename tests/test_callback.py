@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
-from lightning_profile.comparison import NOT_RUN
+from lightning_profile.comparison.notes import NOT_RUN
 from lightning_profile.report.columns import QUANTITIES
 from tests.conftest import SmallCnn, read_csv, read_json, read_rest, small_data, train
 

@@ -7,16 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_profile.comparison import (
+from lightning_profile.comparison import compare, steps_of_one_batch_size, sum_costs
+from lightning_profile.comparison.notes import (
     NO_COUNT,
     NOT_RECORDED,
     NOT_RUN,
     OTHER_SHAPES,
     OWN_PRODUCTS,
     SOME_STEPS,
-    compare,
-    steps_of_one_batch_size,
-    sum_costs,
 )
 from lightning_profile.records import (
     Call,

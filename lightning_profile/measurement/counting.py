@@ -173,7 +173,7 @@ def _cudnn_recurrent(shapes: Sequence[Any], arguments: Sequence[Any]) -> int | N
     source, parameters, count = shapes[0], shapes[1], arguments[2]
     if not parameters:
         return None
-    weights = [
+    weights: list[int] = [
         math.prod(shape)
         for position, shape in enumerate(parameters)
         if position % count < 2 or (count % 2 and position % count == count - 1)

@@ -14,7 +14,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_profile import LayerProfiler
-from lightning_profile.comparison import GRAPH_COUNT, IN_GRAPH
+from lightning_profile.comparison.notes import GRAPH_COUNT, IN_GRAPH
 from tests.conftest import SmallCnn, read_csv, train
 from tests.trainings.rows import SCHEDULE
 

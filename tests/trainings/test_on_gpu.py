@@ -15,9 +15,10 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_profile import Schedule
+from lightning_profile.comparison.notes import GRAPH_COUNT
 from tests.conftest import read_all_rows
 from tests.trainings.rows import both, flop, profile
-from tests.trainings.test_compile import GRAPH_COUNT, wrapped_part
+from tests.trainings.test_compile import wrapped_part
 from tests.trainings.test_passes import CONV1, CONV2, Gan, checkpointed
 
 pytestmark = pytest.mark.gpu

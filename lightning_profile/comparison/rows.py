@@ -1,13 +1,24 @@
-"""Theory beside measurement: one comparison per layer and phase of a window."""
+"""One comparison per layer and phase of a window, and one for the rest of the step."""
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
+from lightning_profile.comparison.notes import (
+    GRAPH_INSIDE,
+    IN_GRAPH,
+    NO_SHAPES,
+    OTHER_SHAPES,
+    OWN_PRODUCTS,
+    SOME_STEPS,
+    cast_note,
+    count_note,
+    has_compiled_graph,
+    why_not_measured,
+)
+from lightning_profile.comparison.summary import sum_costs, summarise
 from lightning_profile.records import (
     Call,
     Comparison,
@@ -16,50 +27,13 @@ from lightning_profile.records import (
     Layer,
     Measurement,
     Phase,
-    Work,
 )
 
-_Work = TypeVar("_Work", bound=Work)
-
-NOT_RUN = "did not run in the recorded steps"
-IN_GRAPH = "runs inside of a compiled graph, where it can't be observed"
-NO_SHAPES = "its shapes could not be inferred: {}"
-GRAPH_INSIDE = "theory unknown: it runs a compiled graph"
-GRAPH_COUNT = "counted FLOPs unknown: it runs a compiled graph"
-SOME_STEPS = "ran in {} of {} recorded steps"
-OTHER_SHAPES = "its {} recorded steps differ in shapes: shown are {}"
-NO_BACKWARD = "has no backward: no gradient is needed"
-NOT_RECORDED = "no operator of its {} was recorded"
-OWN_PRODUCTS = "theory unknown: it runs products of its own ({})"
-NO_COUNT = "counted FLOPs unknown: no formula for {}"
-CASTS = "includes casts: {}"
-
-_GRAPH_RANGES = ("Torch-Compiled Region", "CompiledFunction")  # what torch.compile marks
 _PRODUCTS = {
     Phase.FORWARD: (Phase.FORWARD,),
     Phase.RECOMPUTE: (Phase.FORWARD,),
     Phase.BACKWARD: (Phase.GRAD_INPUT, Phase.GRAD_WEIGHT),
 }
-
-
-def sum_costs(costs: Sequence[Cost]) -> Cost:
-    """The cost of several products or calls together; derivations follow one another."""
-    return Cost(
-        flop=sum(cost.flop for cost in costs),
-        elementwise_flop=_sum(cost.elementwise_flop for cost in costs),
-        read_bytes=_sum(cost.read_bytes for cost in costs),
-        write_bytes=_sum(cost.write_bytes for cost in costs),
-        allocated_bytes=_sum(cost.allocated_bytes for cost in costs),
-        derivation=tuple(line for cost in costs for line in cost.derivation),
-    )
-
-
-def steps_of_one_batch_size(batch_sizes: Mapping[int, int | None]) -> list[int]:
-    """The steps of the commonest batch size; of the earlier one if two are as common."""
-    if not batch_sizes:
-        return []
-    commonest, _ = Counter(batch_sizes.values()).most_common(1)[0]
-    return [step for step, size in batch_sizes.items() if size == commonest]
 
 
 def compare(
@@ -102,8 +76,8 @@ def compare(
                 calls=0,
                 dtype=None,
                 cost=None,
-                measured=_summarise(rest),
-                note=_count_note(_summarise(rest)),
+                measured=summarise(rest),
+                note=count_note(summarise(rest)),
             )
         )
     return comparisons
@@ -143,7 +117,7 @@ class _Window:
                 self._compare_phase(
                     layer,
                     phase,
-                    _summarise(measured) if measured else None,
+                    summarise(measured) if measured else None,
                     steps=len({row.step for row in measured}),
                     notes=self._step_notes(own, len(typical)) if phase is Phase.FORWARD else [],
                 )
@@ -168,11 +142,11 @@ class _Window:
             if self._graph_fault:
                 notes.append(NO_SHAPES.format(self._graph_fault))
         elif measured is None:
-            notes.append(_why_not_measured(phase, calls))
+            notes.append(why_not_measured(phase, calls))
         if reason:
             notes.append(reason)
         if measured is not None:
-            notes += [note for note in (_count_note(measured), _cast_note(measured)) if note]
+            notes += [note for note in (count_note(measured), cast_note(measured)) if note]
         return Comparison(
             layer=layer,
             phase=phase,
@@ -194,7 +168,7 @@ class _Window:
         """Theory of one step: the sum over its calls and the products of the phase."""
         has_formula = bool(calls) and all(call.costs is not None for call in calls)
         if measured is not None and layer.is_container and not has_formula:
-            if _has_compiled_graph(measured.direct_operators):
+            if has_compiled_graph(measured.direct_operators):
                 return None, GRAPH_INSIDE
             if measured.direct_products:
                 return None, OWN_PRODUCTS.format(", ".join(measured.direct_products))
@@ -253,51 +227,3 @@ class _Window:
         if typical < ran:
             notes.append(OTHER_SHAPES.format(ran, typical))
         return notes
-
-
-def _why_not_measured(phase: Phase, calls: Sequence[CostedCall]) -> str:
-    if not calls:
-        return NOT_RUN
-    if phase is Phase.BACKWARD and not any(call.call.output_requires_grad for call in calls):
-        return NO_BACKWARD
-    return NOT_RECORDED.format(phase.value)
-
-
-def _has_compiled_graph(operators: Sequence[str]) -> bool:
-    return any(name.startswith(_GRAPH_RANGES) for name in operators)
-
-
-def _count_note(measured: Measurement) -> str:
-    if _has_compiled_graph(measured.uncounted):
-        return GRAPH_COUNT
-    return NO_COUNT.format(", ".join(measured.uncounted)) if measured.uncounted else ""
-
-
-def _cast_note(measured: Measurement) -> str:
-    casts = [f"{count} × {kind}" for kind, count in measured.casts]
-    return CASTS.format(", ".join(casts)) if casts else ""
-
-
-def _summarise(rows: Sequence[Measurement]) -> Measurement:
-    """One row for several steps: median times; the rest as in the step of median CPU time."""
-    middle = sorted(rows, key=lambda row: row.cpu_time_ns)[(len(rows) - 1) // 2]
-    own = _with_median_times(middle.own, [row.own for row in rows])
-    return replace(_with_median_times(middle, rows), own=own)
-
-
-def _with_median_times(work: _Work, all_work: Sequence[_Work]) -> _Work:
-    device_times = [each.device_time_ns for each in all_work if each.device_time_ns is not None]
-    return replace(
-        work,
-        cpu_time_ns=round(statistics.median(each.cpu_time_ns for each in all_work)),
-        device_time_ns=round(statistics.median(device_times)) if device_times else None,
-    )
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    total = 0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total

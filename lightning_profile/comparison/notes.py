@@ -1,0 +1,49 @@
+"""Why something is unknown, and what else to know of a row, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_profile.records import CostedCall, Measurement, Phase
+
+NOT_RUN = "did not run in the recorded steps"
+IN_GRAPH = "runs inside of a compiled graph, where it can't be observed"
+NO_SHAPES = "its shapes could not be inferred: {}"
+GRAPH_INSIDE = "theory unknown: it runs a compiled graph"
+GRAPH_COUNT = "counted FLOPs unknown: it runs a compiled graph"
+SOME_STEPS = "ran in {} of {} recorded steps"
+OTHER_SHAPES = "its {} recorded steps differ in shapes: shown are {}"
+NO_BACKWARD = "has no backward: no gradient is needed"
+NOT_RECORDED = "no operator of its {} was recorded"
+OWN_PRODUCTS = "theory unknown: it runs products of its own ({})"
+NO_COUNT = "counted FLOPs unknown: no formula for {}"
+CASTS = "includes casts: {}"
+
+_GRAPH_RANGES = ("Torch-Compiled Region", "CompiledFunction")  # what torch.compile marks
+
+
+def why_not_measured(phase: Phase, calls: Sequence[CostedCall]) -> str:
+    """Why a phase has no measurement."""
+    if not calls:
+        return NOT_RUN
+    if phase is Phase.BACKWARD and not any(call.call.output_requires_grad for call in calls):
+        return NO_BACKWARD
+    return NOT_RECORDED.format(phase.value)
+
+
+def has_compiled_graph(operators: Sequence[str]) -> bool:
+    """Whether a graph of ``torch.compile`` ran among the operators."""
+    return any(name.startswith(_GRAPH_RANGES) for name in operators)
+
+
+def count_note(measured: Measurement) -> str:
+    """Which operators have no formula; empty if all have one."""
+    if has_compiled_graph(measured.uncounted):
+        return GRAPH_COUNT
+    return NO_COUNT.format(", ".join(measured.uncounted)) if measured.uncounted else ""
+
+
+def cast_note(measured: Measurement) -> str:
+    """Which casts ran; empty if none did."""
+    casts = [f"{count} × {kind}" for kind, count in measured.casts]
+    return CASTS.format(", ".join(casts)) if casts else ""

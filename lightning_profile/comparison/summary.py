@@ -1,0 +1,58 @@
+"""Sums over calls, and one row for several steps."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from lightning_profile.records import Cost, Measurement, Work
+
+_Work = TypeVar("_Work", bound=Work)
+
+
+def sum_costs(costs: Sequence[Cost]) -> Cost:
+    """The cost of several products or calls together; derivations follow one another."""
+    return Cost(
+        flop=sum(cost.flop for cost in costs),
+        elementwise_flop=_sum(cost.elementwise_flop for cost in costs),
+        read_bytes=_sum(cost.read_bytes for cost in costs),
+        write_bytes=_sum(cost.write_bytes for cost in costs),
+        allocated_bytes=_sum(cost.allocated_bytes for cost in costs),
+        derivation=tuple(line for cost in costs for line in cost.derivation),
+    )
+
+
+def steps_of_one_batch_size(batch_sizes: Mapping[int, int | None]) -> list[int]:
+    """The steps of the commonest batch size; of the earlier one if two are as common."""
+    if not batch_sizes:
+        return []
+    commonest, _ = Counter(batch_sizes.values()).most_common(1)[0]
+    return [step for step, size in batch_sizes.items() if size == commonest]
+
+
+def summarise(rows: Sequence[Measurement]) -> Measurement:
+    """One row for several steps: median times; the rest as in the step of median CPU time."""
+    middle = sorted(rows, key=lambda row: row.cpu_time_ns)[(len(rows) - 1) // 2]
+    own = _with_median_times(middle.own, [row.own for row in rows])
+    return replace(_with_median_times(middle, rows), own=own)
+
+
+def _with_median_times(work: _Work, all_work: Sequence[_Work]) -> _Work:
+    device_times = [each.device_time_ns for each in all_work if each.device_time_ns is not None]
+    return replace(
+        work,
+        cpu_time_ns=round(statistics.median(each.cpu_time_ns for each in all_work)),
+        device_time_ns=round(statistics.median(device_times)) if device_times else None,
+    )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
