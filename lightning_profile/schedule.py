@@ -12,7 +12,8 @@ class Schedule:
     Attributes:
         wait: Steps before the window; the first ones of a training are never typical.
         warmup: Steps with the profiler on whose records are dropped.
-        active: Steps that are recorded and reported.
+        active: Steps that are recorded and reported; of several the times are the median. One
+            takes about a hundredth of an epoch of 468 steps of 2 ms, each further one as much.
 
     Raises:
         ValueError: If a value is not a whole number, is negative, or nothing would be active.
@@ -20,7 +21,7 @@ class Schedule:
 
     wait: int = 10
     warmup: int = 1
-    active: int = 3
+    active: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -107,7 +107,7 @@ def test_the_main_job_gives_the_worked_examples_numbers(main_job: tuple[Path, st
             ("Conv2d-1", "backward"): 2 * 128 * 32 * 26 * 26 * 9,
         }[row["layer"], row["phase"]]
         assert row["theoretical_flop"] == row["counted_flop"] == str(expected)
-        assert (row["batch_size"], row["steps"], row["dataset"]) == ("128", "3", "mnist")
+        assert (row["batch_size"], row["steps"], row["dataset"]) == ("128", "1", "mnist")
         assert row["note"] == ""
     assert rows[2]["allocated_bytes"] == "18874368"
 
@@ -262,7 +262,7 @@ def test_an_epoch_shorter_than_the_schedule_is_one_warning(
 ) -> None:
     main(*TINY, "--trainer.limit_train_batches=8", "--trainer.max_epochs=2")
     (warning,) = capsys.readouterr().err.splitlines()
-    assert "the epoch has 8: shrunk to wait 4, warmup 1, active 3" in warning
+    assert "the epoch has 8: shrunk to wait 6, warmup 1, active 1" in warning
 
 
 def test_ctrl_c_ends_it_with_everything_so_far_on_disk(tmp_path: Path) -> None:

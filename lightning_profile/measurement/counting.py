@@ -10,6 +10,7 @@ All formulas see shapes only: the masked half of causal attention is counted lik
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -75,6 +76,7 @@ def counted_flop(name: str, operator: RecordedOperator) -> tuple[int | None, int
         return None, None  # not recorded, or a variant of the operator that it does not fit
 
 
+@functools.cache
 def lacks_formula(name: str, *, is_leaf: bool) -> bool:
     """Whether the operator does, or may do, products that nothing here can count.
 

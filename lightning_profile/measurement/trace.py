@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch._C._autograd import DeviceType
 from torch._C._profiler import RecordScope, _EventType
@@ -22,6 +22,7 @@ from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
 from lightning_profile.records import Allocation, Op
 
+_OPERATOR, _ALLOCATION = _EventType.TorchOp, _EventType.Allocation
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
 
 
@@ -40,7 +41,7 @@ def read_ops(results: Any, *, has_device: bool) -> list[Op]:
     reader = _Reader(results, has_device=has_device)
     roots = sorted(results.experimental_event_tree(), key=lambda event: event.start_time_ns)
     reader.find_steps(roots)
-    reader.read(roots, parent=None, is_counted=False)
+    reader.read(roots)
     return reader.ops
 
 
@@ -81,35 +82,35 @@ class _Reader:
         if not self._steps:
             raise RuntimeError("the profiler lost the window, perhaps to another profiler")
 
-    def read(self, events: Iterable[Any], *, parent: int | None, is_counted: bool) -> None:
-        """Append ``events`` and all below them, unless they began outside of every step."""
-        below = _Below(events)
+    def read(self, events: Iterable[Any]) -> None:
+        """Append the roots ``events`` and all below them that began within a step."""
+        below = _sort(events)
         for event in below.operators:
             step = self._step_at(event.start_time_ns)
             if step is not None:
-                self._read_operator(event, step, parent, is_counted)
-        if parent is None:  # otherwise they are the parent's
-            for event in below.allocations:
-                step = self._step_at(event.start_time_ns)
-                if step is not None:
-                    self.ops.append(_loose_allocation(event, step))
+                self._read_operator(event, step, parent=None, is_counted=False)
+        for event in below.allocations:  # outside of every operator
+            step = self._step_at(event.start_time_ns)
+            if step is not None:
+                self.ops.append(_loose_allocation(event, step))
 
-    def _read_operator(self, event: Any, step: int, parent: int | None, is_counted: bool) -> None:
-        name, fields = event.name, event.extra_fields
+    def _read_operator(
+        self, event: Any, step: int, *, parent: int | None, is_counted: bool
+    ) -> None:
+        name, fields, children = event.name, event.extra_fields, event.children
         # Missing for work that others report and that ends after the window (a reduction of
         # gradients between processes): such an operator has times, but no arguments.
         flat = self._flat.get((event.correlation_id, name), NO_ARGUMENTS)
-        below = _Below(event.children)
+        below = _sort(children) if children else _NOTHING
         counted: tuple[int | None, int | None] = (None, None)
         is_unknown = False
         if not is_counted:  # an operator inside a counted one is part of its formula
             operator = flat if name not in TAKES_LISTS else WithLists(flat, fields.inputs)
             counted = counted_flop(name, operator)
-            is_unknown = counted == (None, None) and lacks_formula(
-                name, is_leaf=not below.operators
-            )
             is_counted = counted != (None, None)
+            is_unknown = not is_counted and lacks_formula(name, is_leaf=not below.operators)
         sequence_number = fields.sequence_number
+        is_numbered = sequence_number >= 0
         kernel_times_ns = self._kernel_times_ns(below.device_events)
         position = len(self.ops)
         self.ops.append(
@@ -118,12 +119,12 @@ class _Reader:
                 step=step,
                 parent=parent,
                 call=int(name[len(CALL_MARK) :]) if name.startswith(CALL_MARK) else None,
-                thread=flat.start_thread_id(),
+                thread=flat.start_thread_id() if is_numbered else None,
                 start_ns=event.start_time_ns,
                 end_ns=event.end_time_ns,
-                sequence_number=sequence_number if sequence_number >= 0 else None,
-                forward_thread=flat.fwd_thread_id() or None,
-                is_autograd_node=fields.scope == RecordScope.BACKWARD_FUNCTION,
+                sequence_number=sequence_number if is_numbered else None,
+                forward_thread=(flat.fwd_thread_id() or None) if is_numbered else None,
+                is_autograd_node=is_numbered and fields.scope == RecordScope.BACKWARD_FUNCTION,
                 counted_flop=counted[0],
                 counted_elementwise_flop=counted[1],
                 is_uncounted=is_unknown,
@@ -133,8 +134,8 @@ class _Reader:
                 allocations=tuple(_allocation(child) for child in below.allocations),
             )
         )
-        if below.operators:
-            self.read(below.operators, parent=position, is_counted=is_counted)
+        for child in below.operators:
+            self._read_operator(child, step, parent=position, is_counted=is_counted)
 
     def _step_at(self, time_ns: int) -> int | None:
         position = bisect.bisect_right(self._step_starts, time_ns) - 1
@@ -151,31 +152,36 @@ class _Reader:
         ]
 
 
-class _Below:
-    """What lies directly below an operator, by kind.
+class _Below(NamedTuple):
+    """What lies directly below an operator, by kind."""
+
+    operators: list[Any]
+    allocations: list[Any]
+    device_events: list[Any]  # runtime calls, what they launched, pictures of ranges
+
+
+_NOTHING = _Below([], [], [])
+
+
+def _sort(events: Iterable[Any]) -> _Below:
+    """``events`` by kind.
 
     The tree nests by time, and the device's picture of a range lies among the host's events: what
     the host did meanwhile hangs below it. So everything that is no operator is looked through.
     """
-
-    __slots__ = ("allocations", "device_events", "operators")
-
-    def __init__(self, events: Iterable[Any]) -> None:
-        self.operators: list[Any] = []
-        self.allocations: list[Any] = []
-        self.device_events: list[Any] = []  # runtime calls, what they launched, pictures of ranges
-        self._sort(events)
-
-    def _sort(self, events: Iterable[Any]) -> None:
-        for event in events:
-            kind = event.tag
-            if kind == _EventType.TorchOp:
-                self.operators.append(event)
-            elif kind == _EventType.Allocation:
-                self.allocations.append(event)
-            else:
-                self.device_events.append(event)
-                self._sort(event.children)
+    below = _Below([], [], [])
+    unsorted = list(events)[::-1]
+    while unsorted:
+        event = unsorted.pop()
+        kind = event.tag
+        if kind == _OPERATOR:
+            below.operators.append(event)
+        elif kind == _ALLOCATION:
+            below.allocations.append(event)
+        else:
+            below.device_events.append(event)
+            unsorted.extend(event.children[::-1])
+    return below
 
 
 def _allocation(event: Any) -> Allocation:
@@ -196,7 +202,7 @@ def _loose_allocation(event: Any, step: int) -> Op:
         step=step,
         parent=None,
         call=None,
-        thread=event.start_tid,
+        thread=None,
         start_ns=event.start_time_ns,
         end_ns=event.start_time_ns,
         sequence_number=None,

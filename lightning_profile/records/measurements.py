@@ -27,7 +27,8 @@ class Op:
         step: The training batch it ran in.
         parent: Position of the enclosing operator in the list of operators, or ``None``.
         call: Position of the call in the window's list if this is a call's range.
-        thread: The thread it ran on, in the numbering of ``forward_thread``.
+        thread: Of an operator with a sequence number, the thread that it ran on, in the
+            numbering of ``forward_thread``.
         start_ns: When it began.
         end_ns: When it returned to the host.
         sequence_number: Number shared by a forward operator and its autograd node, or ``None``.
@@ -47,7 +48,7 @@ class Op:
     step: int
     parent: int | None
     call: int | None
-    thread: int
+    thread: int | None
     start_ns: int
     end_ns: int
     sequence_number: int | None

@@ -20,7 +20,7 @@ class TensorBoardReport:
         self._writer = writer
         self._layers = layers
         self._has_layout = False
-        self._derivations: dict[str, str] = {}
+        self._written: dict[str, tuple[object, ...]] = {}
 
     def write(self, result: WindowResult) -> None:
         """Add what is new in ``result`` and flush, so that it can be seen at once."""
@@ -29,11 +29,20 @@ class TensorBoardReport:
             self._has_layout = True
         for derivation in result.derivations:
             name = derivation.layer.display_name
+            content = (
+                derivation.call.inputs,
+                derivation.costs,
+                derivation.footprint,
+                derivation.reason,
+                result.dataset,
+                result.device,
+            )
+            if self._written.get(name) == content:  # formatting it takes longer than the rest
+                continue
+            self._written[name] = content
             text = (
                 f"{format_derivation(derivation)}\n\nTraining data: "
                 f"{result.dataset or 'unknown'}. Device: {result.device.name}."
             )
-            if self._derivations.get(name) != text:
-                self._writer.add_text(f"{name}/derivation", text, result.global_step)
-                self._derivations[name] = text
+            self._writer.add_text(f"{name}/derivation", text, result.global_step)
         self._writer.flush()

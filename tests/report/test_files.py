@@ -80,7 +80,7 @@ def test_the_json_is_whole_after_each_window_and_goes_on_where_it_was(tmp_path: 
     JsonFile(path, [LAYER], Schedule()).write(result(epoch=2))
     document = json.loads(path.read_text("utf-8"))
     assert [window["epoch"] for window in document["windows"]] == [0, 1, 2]
-    assert document["schedule"] == {"wait": 10, "warmup": 1, "active": 3}
+    assert document["schedule"] == {"wait": 10, "warmup": 1, "active": 1}
     (step,) = document["windows"][0]["steps"]
     assert (step["batch_size"], step["phase"], step["cpu_time_ns"]) == (128, "forward", 2_000_000)
     assert document["windows"][0]["calls"][0]["outputs"] == [

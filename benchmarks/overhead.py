@@ -1,0 +1,261 @@
+"""What does it cost to leave the profiler on? Epochs with and without it, in turn in one process.
+
+    python benchmarks/overhead.py --model mnist --rounds 9
+    python benchmarks/overhead.py --model resnet50 --steps 30 --rounds 5
+
+Each round trains one epoch in every way below, in an order that is drawn anew, and takes the ratio
+to the bare epoch of the same round; the medians of the ratios count, with their quartiles, as
+absolute times depend on the machine. Whole epochs scatter by more than the callback costs, so the
+window is measured by itself, too: the steps from its warm-up to the one after it, less as many
+steps of the same epoch, as a share of the epoch. The images are on the device from the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import os
+import random
+import statistics
+import tempfile
+import time
+import timeit
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch comes
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.profiler import profile, schedule
+
+from lightning_profile import LayerProfiler, Schedule
+from lightning_profile.mnist import MnistClassifier
+
+WAYS = (
+    "bare",
+    "callback, outside its window",
+    "callback, in its window",
+    "Lightning's PyTorchProfiler",
+    "torch.profiler, every step",
+)
+IMAGES = {"mnist": (1, 28), "resnet50": (3, 64)}
+
+
+class ResNet50(LightningModule):
+    """torchvision's, on small images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import resnet50  # noqa: PLC0415  (slow, and for this model only)
+
+        self.net = resnet50(num_classes=10)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Cross entropy."""
+        return F.cross_entropy(self.net(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Plain gradient descent."""
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+MODELS: dict[str, Callable[[], LightningModule]] = {"mnist": MnistClassifier, "resnet50": ResNet50}
+
+
+class BatchesOnDevice:
+    """Whole batches, in memory where the model is."""
+
+    def __init__(self, model: str, device: str, steps: int, batch_size: int) -> None:
+        channels, pixels = IMAGES[model]
+        self._images = torch.randn(batch_size, channels, pixels, pixels, device=device)
+        self._labels = torch.randint(0, 10, (batch_size,), device=device)
+        self._steps = steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Any:
+        for _ in range(self._steps):
+            yield self._images, self._labels
+
+
+class Clock(Callback):
+    """When each batch of the epoch began, and when the epoch ended, in seconds."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.end = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Note the moment."""
+        self.starts.append(time.perf_counter())
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Note the moment at which the device is done, too."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.end = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of the epoch."""
+        return self.end - self.starts[0]
+
+    def window_share(self, plan: Schedule) -> float:
+        """What the window took beyond as many other steps, over the rest of the epoch."""
+        durations = [b - a for a, b in zip(self.starts, [*self.starts[1:], self.end], strict=True)]
+        first, last = plan.wait, plan.steps + 1  # the step after it still pays for it
+        inside, outside = durations[first:last], durations[:first] + durations[last:]
+        extra = sum(inside) - len(inside) * statistics.median(outside)
+        return extra / (self.seconds - extra)
+
+
+class EveryStep(Callback):
+    """The obvious way: torch.profiler around every step, and its table read."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Switch it on, with what the study asks for."""
+        self._profile = profile(
+            record_shapes=True,
+            with_flops=True,
+            profile_memory=True,
+            schedule=schedule(wait=0, warmup=0, active=1),
+            on_trace_ready=lambda finished: finished.key_averages(),
+        )
+        self._profile.__enter__()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """One step is over."""
+        self._profile.step()
+
+    def on_train_end(self, *_: Any) -> None:
+        """Switch it off."""
+        self._profile.__exit__(None, None, None)
+
+
+def run_epoch(way: str, args: argparse.Namespace, folder: str) -> Clock:
+    """One epoch in one way; the first of the callbacks holds the clock."""
+    torch.manual_seed(1)
+    clock = Clock()
+    callbacks: list[Callback] = [clock]
+    if way == "callback, outside its window":
+        callbacks.append(LayerProfiler(args.layers, stages="validate"))
+    elif way == "callback, in its window":
+        callbacks.append(LayerProfiler(args.layers, Schedule(**args.schedule)))
+    elif way == "torch.profiler, every step":
+        callbacks.append(EveryStep())
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="gpu" if args.device == "cuda" else "cpu",
+        devices=1,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder),
+        profiler="pytorch" if way == "Lightning's PyTorchProfiler" else None,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(
+        MODELS[args.model](), BatchesOnDevice(args.model, args.device, args.steps, args.batch_size)
+    )
+    return clock
+
+
+def step_cost_us() -> dict[str, float]:
+    """Microseconds that the two hooks of a step outside of the window take, against empty ones."""
+    costs: dict[str, list[float]] = {"empty callback": [], "this callback": []}
+    callbacks = {"empty callback": Callback(), "this callback": LayerProfiler()}
+    nothing: Any = None
+    for _ in range(15):
+        for name, callback in callbacks.items():
+
+            def hooks(callback: Callback = callback) -> None:
+                callback.on_train_batch_start(nothing, nothing, nothing, 5)
+                callback.on_train_batch_end(nothing, nothing, nothing, nothing, 5)
+
+            costs[name].append(timeit.timeit(hooks, number=20_000) / 20_000 * 1e6)
+    return {name: statistics.median(values) for name, values in costs.items()}
+
+
+def main() -> None:
+    """Run the rounds, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", choices=MODELS, default="mnist")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--layers", nargs="+", default=["Conv2d-2"])
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=468)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--schedule", type=json.loads, default={}, help='other than the default: {"active": 3}'
+    )
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    ratios: dict[str, list[float]] = {way: [] for way in args.ways}
+    shares: list[float] = []
+    seconds: list[float] = []
+    quiet = contextlib.redirect_stdout(io.StringIO())  # each epoch has a table of its own
+    with tempfile.TemporaryDirectory() as folder, quiet:
+        run_epoch("callback, in its window", args, folder)  # the first of a process is slow
+        for _ in range(args.rounds):
+            clocks = {
+                way: run_epoch(way, args, folder)
+                for way in random.sample(args.ways, len(args.ways))
+            }
+            seconds.append(clocks["bare"].seconds)
+            for way, clock in clocks.items():
+                ratios[way].append(clock.seconds / seconds[-1])
+            if "callback, in its window" in clocks:
+                shares.append(
+                    clocks["callback, in its window"].window_share(Schedule(**args.schedule))
+                )
+    figures = {
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "arguments": vars(args) | {"json": str(args.json)},
+        "bare_epoch_s": _spread(seconds),
+        "ratio_to_bare": {way: _spread(values) for way, values in ratios.items()},
+        "window_share_of_epoch": _spread(shares),
+        "step_outside_us": step_cost_us(),
+    }
+    _print(figures)
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    if len(values) < 2:
+        return dict.fromkeys(("low", "median", "high"), values[0] if values else 0.0)
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"low": low, "median": median, "high": high}
+
+
+def _print(figures: dict[str, Any]) -> None:
+    print(f"{figures['device']}, {figures['threads']} threads, torch {figures['torch']}")
+    print(f"bare epoch: {figures['bare_epoch_s']['median']:.3f} s")
+    print(f"{'ratio to a bare epoch':32} median   quartiles")
+    for way, spread in figures["ratio_to_bare"].items():
+        print(f"{way:32} {spread['median']:6.3f}   {spread['low']:.3f} to {spread['high']:.3f}")
+    share = figures["window_share_of_epoch"]
+    print(f"{'the window alone':32} {1 + share['median']:6.4f}   ", end="")
+    print(f"{1 + share['low']:.4f} to {1 + share['high']:.4f}")
+    for name, cost in figures["step_outside_us"].items():
+        print(f"a step's two hooks, {name}: {cost:.2f} µs")
+
+
+if __name__ == "__main__":
+    main()
