@@ -38,7 +38,7 @@ _REMARKS = (
 
 _DESCRIPTION = """Train the MNIST CNN while its layers are profiled: once an epoch a few steps are
 recorded, and what a layer should cost on paper is shown beside what it did cost, in TensorBoard
-(tensorboard --logdir logs), in LOG_DIR/mnist/version_N/layer_profile.csv and .json, and in a table
+(tensorboard --logdir logs), in LOG_DIR/mnist/version_N/layer_profile.csv and .jsonl, and in a table
 at the end."""
 _USAGE = """python train.py [--batch_size N] [--layers NAME ...] [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]

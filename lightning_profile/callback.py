@@ -41,7 +41,7 @@ class LayerProfiler(Callback):
 
     In each epoch one short window of steps is recorded with torch.profiler, attributed to the
     layers, compared with theory, and written to the training's loggers and to
-    ``layer_profile.csv`` and ``layer_profile.json`` in its log folder. Outside of the window the
+    ``layer_profile.csv`` and ``layer_profile.jsonl`` in its log folder. Outside of the window the
     training runs as if the callback were not there. The training is never changed, and never
     ended by a fault of the callback: it warns once and stops profiling.
 

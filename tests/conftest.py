@@ -112,5 +112,11 @@ def read_all_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def read_json(folder: Path) -> dict[str, Any]:
-    (path,) = folder.rglob("layer_profile.json")
-    return json.loads(path.read_text("utf-8"))
+    """The run's line, with its windows."""
+    (path,) = folder.rglob("layer_profile.jsonl")
+    return as_document(path)
+
+
+def as_document(path: Path) -> dict[str, Any]:
+    run, *windows = (json.loads(line) for line in path.read_text("utf-8").splitlines())
+    return run | {"windows": windows}

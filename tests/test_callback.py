@@ -66,7 +66,7 @@ def test_the_json_holds_every_step_and_its_rows_add_up(tmp_path: Path) -> None:
     assert window["calls"][0]["inputs"][0]["shape"] == [8, 4, 10, 10]
     assert document["versions"]["torch"] == torch.__version__.split("+")[0]
     assert document["layers"][0]["geometry"].startswith("Conv2d(4, 8, kernel_size=(3, 3)")
-    assert document["device"]["type"] == "cpu"
+    assert window["device"]["type"] == "cpu"
     (footprint,) = window["footprints"]
     for name in ("parameter_bytes", "gradient_bytes", "optimizer_state_bytes"):
         assert footprint["measured"][name] == footprint["theoretical"][name] > 0

@@ -151,7 +151,7 @@ def test_a_window_is_read_in_less_than_a_step(main_job: tuple[Path, str]) -> Non
         for row in window["steps"]:
             key = window["epoch"], row["step"]
             per_step[key] = per_step.get(key, 0) + row["cpu_time_ns"]
-    assert len(per_step) == 6
+    assert len(per_step) == 2
     assert 0 < min(window["reading_time_ns"] for window in windows) < min(per_step.values())
 
 
@@ -274,7 +274,7 @@ def test_ctrl_c_ends_it_with_everything_so_far_on_disk(tmp_path: Path) -> None:
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("layer_profile.json")) and time.monotonic() < deadline:
+    while not list(tmp_path.rglob("layer_profile.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(1)
     training.send_signal(signal.SIGINT)

@@ -34,6 +34,8 @@ class CsvFile:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         columns = list(lines[0])
+        if self._earlier is None:
+            self._drop_torn_line()
         earlier = self._read(columns)
         if self._earlier is None:
             self._earlier = {_window(row) for row in earlier}
@@ -44,6 +46,16 @@ class CsvFile:
         text = _as_text(columns, lines, with_header=not self._has_content())
         with self._path.open("ab", buffering=0) as file:
             file.write(text.encode("utf-8"))
+
+    def _drop_torn_line(self) -> None:
+        """Drop a last line that a crash has torn."""
+        if not self._has_content():
+            return
+        whole, _, torn = self._path.read_text("utf-8").rpartition("\n")
+        if torn:
+            unfinished = self._path.with_suffix(".csv.part")
+            unfinished.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
+            unfinished.replace(self._path)
 
     def _read(self, columns: list[str]) -> list[dict[str, str]]:
         if not self._has_content():

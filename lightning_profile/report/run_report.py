@@ -14,7 +14,7 @@ from lightning_profile.faults import describe_fault
 from lightning_profile.records import Layer, WindowResult
 from lightning_profile.report.console import format_tables
 from lightning_profile.report.csv_file import CsvFile
-from lightning_profile.report.json_file import JsonFile
+from lightning_profile.report.json_lines import JsonLinesFile
 from lightning_profile.report.scalars import scalars
 from lightning_profile.report.tensorboard import TensorBoardReport
 from lightning_profile.schedule import Schedule
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 CSV_NAME = "layer_profile.csv"
-JSON_NAME = "layer_profile.json"
+JSON_NAME = "layer_profile.jsonl"
 _NAMES_LISTED = 4  # of the layers that a pattern selects
 
 _Write = Callable[[WindowResult], None]
@@ -56,7 +56,7 @@ class RunReport:
         self._places = {}
         if folder is not None:
             self._places[CSV_NAME] = CsvFile(folder / CSV_NAME).write
-            self._places[JSON_NAME] = JsonFile(
+            self._places[JSON_NAME] = JsonLinesFile(
                 folder / JSON_NAME, self._layers, self._schedule
             ).write
         for number, logger in enumerate(loggers, start=1):

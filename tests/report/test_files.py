@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,8 @@ import pytest
 from lightning_profile import Schedule
 from lightning_profile.report import new_version
 from lightning_profile.report.csv_file import CsvFile
-from lightning_profile.report.json_file import JsonFile
+from lightning_profile.report.json_lines import JsonLinesFile
+from tests.conftest import as_document
 from tests.report.results import LAYER, comparison, result
 
 # The columns that a user's own programs may rely on.
@@ -71,31 +71,60 @@ def test_a_csv_with_other_columns_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text("utf-8") == "a,b\n1,2\n"
 
 
-def test_the_json_is_whole_after_each_window_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "layer_profile.json"
-    first = JsonFile(path, [LAYER], Schedule())
+def test_the_json_has_a_line_per_window_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "layer_profile.jsonl"
+    first = JsonLinesFile(path, [LAYER], Schedule())
     for epoch in range(2):
         first.write(result(epoch=epoch))
-        assert len(json.loads(path.read_text("utf-8"))["windows"]) == epoch + 1
-    JsonFile(path, [LAYER], Schedule()).write(result(epoch=2))
-    document = json.loads(path.read_text("utf-8"))
+        assert len(as_document(path)["windows"]) == epoch + 1
+    JsonLinesFile(path, [LAYER], Schedule()).write(result(epoch=2))
+    document = as_document(path)
     assert [window["epoch"] for window in document["windows"]] == [0, 1, 2]
     assert document["schedule"] == {"wait": 10, "warmup": 1, "active": 1}
-    (step,) = document["windows"][0]["steps"]
+    first_window, second, resumed = document["windows"]
+    (step,) = first_window["steps"]
     assert (step["batch_size"], step["phase"], step["cpu_time_ns"]) == (128, "forward", 2_000_000)
-    assert document["windows"][0]["calls"][0]["outputs"] == [
+    assert first_window["calls"][0]["outputs"] == [
         {"name": "", "shape": [128, 3, 6, 6], "dtype": "float32", "requires_grad": True}
     ]
-    assert document["derivations"][0]["costs"]["forward"]["derivation"][0]["value"] == 1000
+    assert first_window["derivations"][0]["costs"]["forward"]["derivation"][0]["value"] == 1000
+    assert "derivations" not in second  # they are the same
+    assert "derivations" in resumed
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_resumed_training_replaces_the_lines_of_windows_that_it_repeats(tmp_path: Path) -> None:
+    path = tmp_path / "layer_profile.jsonl"
+    for epoch in range(3):
+        JsonLinesFile(path, [LAYER], Schedule()).write(result(epoch=epoch))
+    JsonLinesFile(path, [LAYER], Schedule()).write(result(epoch=1, dataset="again"))
+    windows = as_document(path)["windows"]
+    assert [(window["epoch"], window["dataset"]) for window in windows] == [
+        (0, "mnist, or so"),
+        (2, "mnist, or so"),
+        (1, "again"),
+    ]
+
+
+def test_a_line_that_a_crash_has_torn_is_dropped_and_the_others_are_kept(tmp_path: Path) -> None:
+    csv_path, json_path = tmp_path / "a.csv", tmp_path / "a.jsonl"
+    for _ in range(2):
+        for epoch in range(2):
+            CsvFile(csv_path).write(result(epoch=epoch))
+            JsonLinesFile(json_path, [LAYER], Schedule()).write(result(epoch=epoch))
+        for path in (csv_path, json_path):
+            path.write_bytes(path.read_bytes()[:-30])
+    CsvFile(csv_path).write(result(epoch=5))
+    JsonLinesFile(json_path, [LAYER], Schedule()).write(result(epoch=5))
+    assert [row["epoch"] for row in read(csv_path)] == ["0", "5"]
+    assert [window["epoch"] for window in as_document(json_path)["windows"]] == [0, 5]
+
+
 def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
-    CsvFile(tmp_path / "a.csv").write(result(comparison(), comparison(cost=None)))
-    JsonFile(tmp_path / "a.json", [LAYER], Schedule()).write(
-        result(comparison(), comparison(cost=None))
-    )
-    (window,) = json.loads((tmp_path / "a.json").read_text("utf-8"))["windows"]
+    both = result(comparison(), comparison(cost=None))
+    CsvFile(tmp_path / "a.csv").write(both)
+    JsonLinesFile(tmp_path / "a.jsonl", [LAYER], Schedule()).write(both)
+    (window,) = as_document(tmp_path / "a.jsonl")["windows"]
     as_text = [
         {name: "" if value is None else str(value) for name, value in row.items()}
         for row in window["rows"]

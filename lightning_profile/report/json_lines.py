@@ -1,4 +1,9 @@
-"""``layer_profile.json``: every step measured, the layers' geometry, versions and the device."""
+"""``layer_profile.jsonl``: every step measured, the layers' geometry, versions and the device.
+
+One JSON document per line: the run first, then a line per window. A line is appended in one write,
+so that a window costs the same in the hundredth epoch as in the first, and a crash can't harm
+earlier ones.
+"""
 
 from __future__ import annotations
 
@@ -27,55 +32,81 @@ _FORMAT = 2
 _Name = tuple[str, int]  # stage and global step, which name a window
 
 
-class JsonFile:
-    """One JSON document that is whole at every moment: each write replaces it atomically."""
+class JsonLinesFile:
+    """Appends a line per window, after one that describes the run."""
 
     def __init__(self, path: Path, layers: Sequence[Layer], schedule: Schedule) -> None:
         self._path = path
-        self._head = {
+        self._run = {
             "format": _FORMAT,
             "versions": _versions(),
             "schedule": asdict(schedule),
             "layers": [_layer(layer) for layer in layers],
         }
-        self._windows: dict[_Name, str] | None = None  # each serialised once
+        self._earlier: set[_Name] | None = None  # windows of a run that is resumed here
+        self._derivations = ""
 
     def write(self, result: WindowResult) -> None:
-        """Add ``result`` to the document.
+        """Append ``result``.
+
+        Where a resumed training repeats a window, the new line replaces the earlier one.
 
         Raises:
             OSError: If the file can't be written.
-            ValueError: If there is a file of that name that is no JSON.
         """
-        if self._windows is None:
-            self._windows = _earlier_windows(self._path)
-        name = (result.stage, result.global_step)
-        self._windows.pop(name, None)  # of a training that was resumed from before it
-        self._windows[name] = json.dumps(_window(result))
-        head = json.dumps(
-            self._head
-            | {
-                "device": asdict(result.device),
-                "derivations": [_derivation(derivation) for derivation in result.derivations],
-            },
-            indent=1,
-        )
-        body = ",\n".join(self._windows.values())
-        text = f'{head.rstrip().removesuffix("}").rstrip()},\n "windows": [\n{body}\n ]\n}}\n'
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._path.with_suffix(".json.part")
-        unfinished.write_text(text, encoding="utf-8")
+        if self._earlier is None:
+            self._earlier = self._mend()
+        name = (result.stage, result.global_step)
+        if name in self._earlier:
+            self._earlier.discard(name)
+            self._replace([line for line in self._lines() if _name(line) != name])
+        lines = [] if self._has_content() else [json.dumps(self._run)]
+        lines.append(json.dumps(_window(result) | self._new_derivations(result)))
+        with self._path.open("ab", buffering=0) as file:
+            file.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+
+    def _new_derivations(self, result: WindowResult) -> dict[str, Any]:
+        """Those of the window unless they are the same as the last time."""
+        derivations = [_derivation(derivation) for derivation in result.derivations]
+        text = json.dumps(derivations)
+        if text == self._derivations:
+            return {}
+        self._derivations = text
+        return {"derivations": derivations}
+
+    def _mend(self) -> set[_Name]:
+        """Windows that are there; a last line that a crash has torn is dropped."""
+        lines = self._lines()
+        if lines and not _is_whole(lines[-1]):
+            lines = lines[:-1]
+            self._replace(lines)
+        return {name for line in lines if (name := _name(line)) is not None}
+
+    def _lines(self) -> list[str]:
+        return self._path.read_text("utf-8").splitlines() if self._has_content() else []
+
+    def _replace(self, lines: Sequence[str]) -> None:
+        unfinished = self._path.with_suffix(".jsonl.part")
+        unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         unfinished.replace(self._path)
 
+    def _has_content(self) -> bool:
+        return self._path.exists() and self._path.stat().st_size > 0
 
-def _earlier_windows(path: Path) -> dict[_Name, str]:
-    """Windows of a run that is resumed in the same folder."""
-    if not path.exists():
-        return {}
-    return {
-        (window["stage"], window["global_step"]): json.dumps(window)
-        for window in json.loads(path.read_text("utf-8"))["windows"]
-    }
+
+def _is_whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _name(line: str) -> _Name | None:
+    """Which window a line is of; ``None`` for the run's."""
+    window = json.loads(line)
+    return (window["stage"], window["global_step"]) if "stage" in window else None
 
 
 def _versions() -> dict[str, str]:
@@ -104,6 +135,7 @@ def _window(result: WindowResult) -> dict[str, Any]:
         "global_step": result.global_step,
         "batch_size": result.batch_size,
         "dataset": result.dataset,
+        "device": asdict(result.device),
         "reading_time_ns": result.reading_time_ns,
         "compared_steps": list(result.steps),
         "rows": list(rows(result)),
