@@ -24,7 +24,7 @@ from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
 from lightning_profile.report import RunReport, quantities_by_row
 from lightning_profile.schedule import Schedule
-from lightning_profile.selection import Pattern, select_layers
+from lightning_profile.selection import Pattern, Selection, select_layers
 from lightning_profile.stage_recorder import StageRecorder
 from lightning_profile.trainer_facts import (
     dataset_name,
@@ -96,15 +96,17 @@ class LayerProfiler(Callback):
                 stacklevel=2,
             )
             return
-        self._guard(lambda: self._open_report(trainer))
-        if self._report is not None:
-            self._report.announce(selection.resolved)
+        self._guard(lambda: self._open_report(trainer, selection))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the rest of an epoch that is resumed; its start is not announced again."""
-        first = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        if 0 < first < trainer.num_training_batches:
-            self._plan(TRAIN, lambda: self._train.plan(steps_to_come(trainer, first), first=first))
+
+        def plan() -> None:
+            first = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            if 0 < first < trainer.num_training_batches:
+                self._train.plan(steps_to_come(trainer, first), first=first)
+
+        self._plan(TRAIN, plan)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan this epoch's window."""
@@ -138,9 +140,10 @@ class LayerProfiler(Callback):
         """Report before a validation inside of the epoch, rather than record all of it."""
         if self._train.is_open:
             self._finish_window(TRAIN, trainer, pl_module)
+        if VALIDATE in self._stages and trainer.state.fn == VALIDATE:  # without a training
+            self.on_fit_start(trainer, pl_module)
         if not trainer.sanity_checking:
-            batches = sum(trainer.num_val_batches[:1])
-            self._plan(VALIDATE, lambda: self._validate.plan(batches))
+            self._plan(VALIDATE, lambda: self._validate.plan(sum(trainer.num_val_batches[:1])))
 
     def on_validation_batch_start(
         self,
@@ -190,14 +193,15 @@ class LayerProfiler(Callback):
                 stacklevel=2,
             )
         self._guard(self._print_summary)
+        self._is_active = False
 
-    def _open_report(self, trainer: Trainer) -> None:
+    def _open_report(self, trainer: Trainer, selection: Selection) -> None:
         log_dir = trainer.log_dir  # on every rank: it is broadcast
         if not trainer.is_global_zero:
             return
-        rows = [layer for layer in self._layers if layer.has_row]
-        self._report = RunReport(rows, self._schedule)
+        self._report = RunReport(selection.rows, self._schedule)
         self._report.open(trainer.loggers, run_folder(trainer, log_dir))
+        self._report.announce(selection.resolved)
 
     def _plan(self, stage: str, plan: Callable[[], None]) -> None:
         if self._is_active and stage in self._stages:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
@@ -91,6 +92,23 @@ def test_validation_is_a_stage_of_its_own(tmp_path: Path) -> None:
 def test_validation_alone(tmp_path: Path) -> None:
     rows = profile(tmp_path, "conv2", model=Validated, stages="validate")
     assert {row["stage"] for row in rows.values()} == {"validate"}
+
+
+def test_a_validation_without_a_training(tmp_path: Path) -> None:
+    model, trainer = train(tmp_path / "fit", LayerProfiler("conv2", SCHEDULE), model=Validated)
+    alone = Trainer(
+        callbacks=[LayerProfiler("conv2", SCHEDULE, "validate")],
+        logger=CSVLogger(tmp_path / "alone"),
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    alone.validate(model, verbose=False)
+    forward, backward = read_csv(tmp_path / "alone")
+    assert (forward["stage"], forward["counted_flop"]) == ("validate", str(CONV2 // 2))
+    assert backward["note"] == "has no backward: no gradient is needed"
+    trainer.validate(model, verbose=False)  # with a profiler of trainings only
+    assert len(read_csv(tmp_path / "fit")) == 2
 
 
 def test_an_unknown_stage_is_an_error_at_once() -> None:
