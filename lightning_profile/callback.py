@@ -194,6 +194,7 @@ class LayerProfiler(Callback):
             )
         self._guard(self._print_summary)
         self._is_active = False
+        self._layers, self._report = (), None  # the model is not kept alive
 
     def _open_report(self, trainer: Trainer, selection: Selection) -> None:
         log_dir = trainer.log_dir  # on every rank: it is broadcast

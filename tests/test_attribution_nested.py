@@ -153,3 +153,67 @@ def test_a_block_recomputed_in_parts_adds_up_to_the_step() -> None:
     assert rows["0", "recompute"].counted_flop == rows["0.first", "recompute"].counted_flop == once
     assert rows["0", "forward"].counted_flop == 2 * once
     assert ("0.second", "recompute") not in rows
+
+
+class FunctionalAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.query(x) @ self.key(x).T).softmax(-1) @ x
+
+
+class WithFormula(FunctionalAttention):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+@phase_costs.register(WithFormula)
+def _with_formula_costs(module: WithFormula, call: Call) -> PhaseCosts:
+    rows, width = call.inputs[0].shape
+    return product_costs(call, 2 * rows * width * width + 2 * rows * rows * width)
+
+
+def test_products_of_an_inner_container_are_not_lost_from_the_outer_ones_theory() -> None:
+    x = torch.ones(3, 4)
+    for attention, theory in ((FunctionalAttention(), None), (WithFormula(), 528)):
+        model = nn.Sequential(nn.Sequential(attention, nn.Linear(4, 4)))
+        rows = compare_step(model, ["0", "0.0"], lambda model=model: model(x))
+        outer = rows["0", "forward"]
+        assert outer.measured is not None
+        assert outer.measured.counted_flop == 2 * (3 * 3 * 4 * 4 + 2 * 3 * 3 * 4) == 432
+        if theory is None:
+            assert outer.cost is None
+            assert "runs products of its own (aten::mm)" in outer.note
+        else:
+            assert outer.cost is not None
+            assert outer.cost.flop == 432
+
+
+def test_a_module_that_returns_nothing_is_a_call_all_the_same() -> None:
+    class Memory(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> None:
+            self.kept = self.linear(x)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.memory, self.out = Memory(), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.memory(x)
+            return self.out(self.memory.kept)
+
+    model, x = nn.Sequential(Net()), torch.ones(3, 4)
+    rows = compare_step(model, ["0", "0.memory"], lambda: model(x).sum().backward())
+    once = 2 * 3 * 4 * 4
+    for name, products in (("0", 2), ("0.memory", 1)):
+        forward = rows[name, "forward"]
+        assert forward.cost is not None
+        assert forward.measured is not None
+        assert forward.cost.flop == forward.measured.counted_flop == products * once

@@ -212,3 +212,29 @@ def test_a_window_whose_hooks_fail_to_go_still_stops_the_profiler(
     with pytest.raises(RuntimeError, match="a handle that is gone"):
         window.close()
     assert not is_profiler_running()
+
+
+def test_a_copy_made_inside_of_the_window_has_no_hooks_of_ours(tmp_path: Path) -> None:
+    copies: list[Any] = []
+
+    class Copying(SmallCnn):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            if batch_idx == 2:  # as a moving average or a target network does
+                copies.append(copy.deepcopy(self.conv2))
+                copies.append(pickle.loads(pickle.dumps(self.conv2)))  # noqa: S301
+            return super().training_step(batch, batch_idx)
+
+    train(tmp_path, profiler(), model=Copying)
+    assert len(copies) == 2
+    for conv in copies:
+        hooks = [*conv._forward_hooks.values(), *conv._forward_pre_hooks.values()]
+        assert [hook.__name__ for hook in hooks] == ["_no_hook", "_no_hook"]
+        conv(torch.ones(1, 4, 3, 3))
+
+
+def test_the_callback_keeps_nothing_of_a_finished_training(tmp_path: Path) -> None:
+    callback = profiler()
+    train(tmp_path, callback)
+    again = pickle.loads(pickle.dumps(copy.deepcopy(callback)))  # noqa: S301
+    train(tmp_path / "again", again)
+    assert len(read_csv(tmp_path / "again")) == 2

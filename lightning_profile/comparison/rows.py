@@ -60,7 +60,8 @@ def compare(
         if row.step in set(steps):
             rows[row.layer, row.phase].append(row)
     by_name = {layer.qualified_name: layer for layer in layers}
-    window = _Window(by_name, calls, inferred, graph_fault, len(steps))
+    by_step = {(row.layer, row.phase, row.step): row for row in measurements}
+    window = _Window(by_name, calls, inferred, graph_fault, len(steps), by_step)
     comparisons = []
     for layer in layers:
         if layer.has_row:
@@ -93,7 +94,9 @@ class _Window:
         inferred: Sequence[CostedCall | None],
         graph_fault: str,
         steps: int,
+        rows: Mapping[tuple[str | None, Phase | None, int], Measurement],
     ) -> None:
+        self._rows = rows
         self._layers = layers
         self._calls = calls
         self._inferred = inferred
@@ -167,13 +170,15 @@ class _Window:
     ) -> tuple[Cost | None, str]:
         """Theory of one step: the sum over its calls and the products of the phase."""
         has_formula = bool(calls) and all(call.costs is not None for call in calls)
+        containers: list[Measurement] = []  # without a formula: their own operators have no theory
         if measured is not None and layer.is_container and not has_formula:
-            if has_compiled_graph(measured.direct_operators):
+            calls, containers = self._inside(measured)
+            operators = [name for each in containers for name in each.direct_operators]
+            products = dict.fromkeys(name for each in containers for name in each.direct_products)
+            if has_compiled_graph(operators):
                 return None, GRAPH_INSIDE
-            if measured.direct_products:
-                return None, OWN_PRODUCTS.format(", ".join(measured.direct_products))
-            inside = [call for p in measured.calls_inside if (call := self._calls[p]) is not None]
-            calls = [call for call in inside if not self._layers[call.call.layer].is_container]
+            if products:
+                return None, OWN_PRODUCTS.format(", ".join(products))
         if not calls:
             return (sum_costs([]), "") if layer.is_container and measured else (None, "")
         unknown = list(dict.fromkeys(call.reason for call in calls if call.costs is None))
@@ -192,9 +197,40 @@ class _Window:
             cost = replace(cost, allocated_bytes=None)  # gradients of several calls are added up
         if layer.is_container and not has_formula:
             cost = replace(cost, allocated_bytes=None)  # inner results come and go
-            if measured is not None and measured.direct_operators:
+            if any(each.direct_operators for each in containers):
                 cost = replace(cost, elementwise_flop=None, read_bytes=None, write_bytes=None)
         return cost, ""
+
+    def _inside(self, measured: Measurement) -> tuple[list[CostedCall], list[Measurement]]:
+        """What makes up a container's theory.
+
+        Returns:
+            The calls of layers inside, down to the first that has a formula, and the rows of the
+            containers on the way, which have none.
+        """
+        with_theory, without = [], {measured.layer}
+        for position in measured.calls_inside:
+            call = self._calls[position]
+            if call is None or position in measured.calls or self._is_covered(call, measured):
+                continue
+            if self._layers[call.call.layer].is_container and call.costs is None:
+                without.add(call.call.layer)
+            else:
+                with_theory.append(call)
+        rows = [self._rows.get((name, measured.phase, measured.step)) for name in without]
+        return with_theory, [row for row in rows if row is not None]
+
+    def _is_covered(self, call: CostedCall, measured: Measurement) -> bool:
+        """Whether a call between this one and the container has a formula of its own."""
+        parent = call.call.parent
+        while parent is not None and parent not in measured.calls:
+            above = self._calls[parent]
+            if above is None:
+                return False
+            if above.costs is not None:
+                return True
+            parent = above.call.parent
+        return False
 
     def _forward_calls(self, layer: Layer) -> list[CostedCall]:
         """The layer's forward calls in the first step that has any."""

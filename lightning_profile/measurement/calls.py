@@ -6,8 +6,9 @@ and break models that modify a layer's output in place; the backward is found in
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,11 @@ class CallRecorder:
         self.invocations: list[Invocation] = []
         self.fault: Exception | None = None
         # Hooks in a compiled graph would be traced into it, or not run at all.
-        self._layers = [layer for layer in layers if not layer.in_compiled_graph]
+        self._layers = [
+            layer
+            for layer in layers
+            if not layer.in_compiled_graph and not isinstance(layer.entry, torch.jit.ScriptModule)
+        ]
         self._first_step: int | None = None
         self._open: list[_OpenCall] = []
         self._calls_in_step: Counter[tuple[str, int, Phase]] = Counter()
@@ -112,13 +117,15 @@ class CallRecorder:
         mark.__enter__()  # type: ignore[no-untyped-call]
 
     def leave(self, layer: Layer, output: object) -> None:
-        """A forward of ``layer`` ended, with an exception if ``output`` is ``None``."""
+        """A forward of ``layer`` ended."""
         if self.step is None or not self._open or self._open[-1].layer is not layer:
             return  # its beginning was not noted
         opened = self._open.pop()
         opened.mark.__exit__(None, None, None)
+        # The hook is called while the forward's exception, if any, is being handled.
+        has_failed = output is None and sys.exc_info()[0] is not None
         # A recomputation is ended by an exception once it has what it is needed for.
-        if output is None and opened.phase is Phase.FORWARD:
+        if has_failed and opened.phase is Phase.FORWARD:
             return
         key = (layer.qualified_name, self.step, opened.phase)
         first = next(tensors_in(output), None)
@@ -134,13 +141,33 @@ class CallRecorder:
             options=opened.options,
             is_training=layer.module.training,
             device_type=first.device.type if first is not None else "",
-            is_complete=output is not None,
+            is_complete=not has_failed,
         )
         self._calls_in_step[key] += 1
 
 
+def _no_hook(*_: object) -> None:
+    """What a hook of ours becomes in a copy of the module that is made inside of the window."""
+
+
+def _make_no_hook() -> Callable[..., None]:
+    return _no_hook
+
+
+class _Hook:
+    """A hook that does not go along into copies and files."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: object) -> Callable[..., None]:
+        return _no_hook
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
+        return _make_no_hook, ()
+
+
 @dataclass(frozen=True, slots=True)
-class _Enter:
+class _Enter(_Hook):
     recorder: CallRecorder
     layer: Layer
 
@@ -155,7 +182,7 @@ class _Enter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Leave:
+class _Leave(_Hook):
     recorder: CallRecorder
     layer: Layer
 

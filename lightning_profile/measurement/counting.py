@@ -27,7 +27,7 @@ _WITHOUT_FORMULA = re.compile(
     r"_native_multi_head_attention|_transformer_encoder_layer|miopen_rnn|"
     r"_?(scaled_)?grouped_mm|addr$|ger$|\w*convolution\w*double_backward|_fft_|"
     r"_?linalg_(inv|solve|lu|qr|svd|eig|cholesky|householder|lstsq|det|slogdet|matrix_exp|ldl)|"
-    r"cholesky|lu_|geqrf|orgqr|ormqr|triangular_solve)|"
+    r"cholesky|lu_|geqrf|orgqr|ormqr|triangular_solve|conv_tbc|_weight_int\wpack_mm|_dyn_quant_)|"
     r"Torch-Compiled Region|## Call CompiledFxGraph|CompiledFunction"
 )
 
@@ -133,6 +133,11 @@ def _biased_matrix_product(shapes: Sequence[Shape], arguments: Sequence[Any]) ->
     return _matrix_product(shapes[1:], arguments)
 
 
+def _biased_batched_product(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
+    left, right = shapes[1], shapes[2]
+    return 2 * math.prod(left) * right[-1] if len(left) == len(right) == 3 else None
+
+
 def _first_twice(shapes: Sequence[Shape], arguments: Sequence[Any]) -> int | None:
     """A matrix or a vector, each of whose elements is multiplied and added once."""
     return 2 * math.prod(shapes[0])
@@ -195,7 +200,11 @@ def _cudnn_recurrent_backward(shapes: Sequence[Any], arguments: Sequence[Any]) -
 _FORMULAS: dict[str, Callable[[Sequence[Shape], Sequence[Any]], int | None]] = {
     "aten::convolution": _convolution,
     "aten::convolution_backward": _convolution_backward,
+    "aten::addmm_": _biased_matrix_product,
     "aten::_addmm_activation": _biased_matrix_product,
+    "aten::baddbmm_": _biased_batched_product,
+    "aten::addbmm": _biased_batched_product,
+    "aten::addbmm_": _biased_batched_product,
     "aten::_int_mm": _matrix_product,
     "aten::_scaled_mm": _matrix_product,
     "aten::mv": _first_twice,

@@ -86,17 +86,17 @@ class _Reader:
         """Append the roots ``events`` and all below them that began within a step."""
         below = _sort(events)
         for event in below.operators:
-            step = self._step_at(event.start_time_ns)
-            if step is not None:
-                self._read_operator(event, step, parent=None, is_counted=False)
+            self._read_operator(event, parent=None, is_counted=False)
         for event in below.allocations:  # outside of every operator
             step = self._step_at(event.start_time_ns)
             if step is not None:
                 self.ops.append(_loose_allocation(event, step))
 
-    def _read_operator(
-        self, event: Any, step: int, *, parent: int | None, is_counted: bool
-    ) -> None:
+    def _read_operator(self, event: Any, *, parent: int | None, is_counted: bool) -> None:
+        # By its own time: below a picture of a step there can be operators of the next one.
+        step = self._step_at(event.start_time_ns)
+        if step is None:
+            return
         name, fields, children = event.name, event.extra_fields, event.children
         # Missing for work that others report and that ends after the window (a reduction of
         # gradients between processes): such an operator has times, but no arguments.
@@ -135,7 +135,7 @@ class _Reader:
             )
         )
         for child in below.operators:
-            self._read_operator(child, step, parent=position, is_counted=is_counted)
+            self._read_operator(child, parent=position, is_counted=is_counted)
 
     def _step_at(self, time_ns: int) -> int | None:
         position = bisect.bisect_right(self._step_starts, time_ns) - 1

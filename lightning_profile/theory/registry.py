@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatch
 from typing import Any
@@ -58,6 +59,9 @@ def cost_call(layer: Layer, call: Call) -> CostedCall:
     except Exception as fault:
         reason = FAULTY.format(layer.type_name, describe_fault(fault))
         return CostedCall(call=call, costs=None, reason=reason)
+    if costs is not None and not isinstance(costs, Mapping):
+        reason = FAULTY.format(layer.type_name, f"it gave {costs!r}, not costs by phase")
+        return CostedCall(call=call, costs=None, reason=reason)
     if costs is None:
         return CostedCall(call=call, costs=None, reason=UNFIT.format(layer.type_name))
     return CostedCall(call=call, costs=costs)
@@ -96,7 +100,10 @@ def footprint(layer: Layer, call: Call) -> tuple[Equation, ...]:
         outputs.equation("output_bytes", "B"),
     ]
     formula = _formula(kept_activations, layer)
-    kept = None if isinstance(formula, str) else formula(layer.module, call)
+    kept = None
+    if not isinstance(formula, str):
+        with contextlib.suppress(Exception):  # the costs' formula has failed too, and says why
+            kept = formula(layer.module, call)
     if kept is not None:
         equations.insert(2, kept.equation("activation_bytes", "B"))
     return tuple(equations)

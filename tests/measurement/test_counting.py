@@ -160,6 +160,13 @@ def test_what_may_do_products_without_a_formula(name: str, is_leaf: bool, expect
     assert lacks_formula(name, is_leaf=is_leaf) is expected
 
 
+def test_products_in_place_are_counted() -> None:
+    assert counted_flop("aten::addmm_", Recorded(of=[[2, 4], [2, 3], [3, 4]])) == (48, None)
+    batches = Recorded(of=[[5, 2, 4], [5, 2, 3], [5, 3, 4]])
+    assert counted_flop("aten::baddbmm_", batches) == (5 * 48, None)
+    assert counted_flop("aten::addbmm", batches) == (5 * 48, None)
+
+
 def test_arguments_that_were_not_recorded_make_it_unknown() -> None:
     without_values = Recorded(of=[[2, 4, 5, 5], [4, 4, 1, 1]])
     assert counted_flop("aten::convolution", without_values) == (None, None)

@@ -156,3 +156,17 @@ def test_lists_of_tensors_have_their_shapes_from_the_tree() -> None:
     operator = WithLists(flat_event, inputs)
     assert operator.shapes() == [[5, 2, 8], [[16, 8]]]
     assert (operator.flops(), operator.concrete_inputs()) == (0, [None, None])
+
+
+def test_what_hangs_below_the_picture_of_an_earlier_step_is_of_its_own_step() -> None:
+    late = Event("aten::relu", "TorchOp", 220, 230, correlation_id=5)
+    picture = Event("lightning_profile.step 7", "Kineto", 150, 290, [late], device="CUDA")
+    first = Event("lightning_profile.step 7", "TorchOp", 10, 200, [picture], correlation_id=1)
+    second = Event("lightning_profile.step 8", "TorchOp", 210, 300, correlation_id=2)
+    tree = [first, second]
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
+    assert {op.name: op.step for op in read_ops(results, has_device=True)} == {
+        "lightning_profile.step 7": 7,
+        "aten::relu": 8,
+        "lightning_profile.step 8": 8,
+    }

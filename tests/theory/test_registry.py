@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_profile.records import Call, Phase, PhaseCosts
-from lightning_profile.theory import cost_call, phase_costs, product_costs
+from lightning_profile.theory import cost_call, footprint, phase_costs, product_costs
 from tests.theory.calls import call_layer, costed, costs_of
 
 
@@ -85,6 +85,30 @@ def test_a_formula_that_fails_is_unknown_for_its_layer_only() -> None:
     result = costed(Broken(), (2, 3))
     assert result.costs is None
     assert "the formula for Broken failed: KeyError: 'width'" in result.reason
+
+
+class Numbers(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@phase_costs.register(Numbers)
+def _numbers(module: Numbers, call: Call) -> Any:
+    return 5
+
+
+def test_a_formula_that_gives_no_costs_is_unknown() -> None:
+    assert "it gave 5, not costs by phase" in costed(Numbers(), (2, 3)).reason
+
+
+def test_a_convolution_whose_kernel_is_no_parameter_is_unknown_for_itself_only() -> None:
+    fixed = nn.Conv2d(1, 1, 3)
+    kernel = fixed.weight.detach()
+    del fixed.weight
+    fixed.register_buffer("weight", kernel)
+    real = call_layer(fixed, torch.ones(1, 1, 4, 4))
+    assert "the formula for Conv2d failed" in cost_call(real.layer, real.call).reason
+    assert "activation_bytes" not in [line.quantity for line in footprint(real.layer, real.call)]
 
 
 def test_a_call_that_fits_no_formula_is_unknown() -> None:
