@@ -200,7 +200,9 @@ class LayerProfiler(Callback):
         log_dir = trainer.log_dir  # on every rank: it is broadcast
         if not trainer.is_global_zero:
             return
-        self._report = RunReport(selection.rows, self._schedule)
+        self._report = RunReport(
+            selection.rows, self._schedule, is_resumed=trainer.ckpt_path is not None
+        )
         self._report.open(trainer.loggers, run_folder(trainer, log_dir))
         self._report.announce(selection.resolved)
 

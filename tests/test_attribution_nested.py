@@ -217,3 +217,20 @@ def test_a_module_that_returns_nothing_is_a_call_all_the_same() -> None:
         assert forward.cost is not None
         assert forward.measured is not None
         assert forward.cost.flop == forward.measured.counted_flop == products * once
+
+
+def test_a_backward_that_runs_twice_has_no_theory() -> None:
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(3, 4)
+
+    def twice() -> None:
+        loss = model(x).square().sum()
+        loss.backward(retain_graph=True)
+        loss.backward()
+
+    backward = compare_step(model, "Linear", twice)["2", "backward"]
+    assert backward.cost is None
+    assert backward.note == "theory unknown: its backward ran more than once in a step"
+    assert backward.measured is not None
+    assert backward.measured.counted_flop == 2 * 2 * (2 * 3 * 4 * 2)
+    once = compare_step(model, "Linear", lambda: model(x).sum().backward())["2", "backward"]
+    assert once.cost is not None

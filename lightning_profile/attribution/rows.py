@@ -90,6 +90,7 @@ class _Sums:
             operators=self._operators(spans),
             direct_operators=_names(direct),
             direct_products=_names(op for op in direct if op.counted_flop or op.is_uncounted),
+            is_repeated=any(span.is_repeated for span in spans),
             casts=tuple(Counter(op.cast for op in ran if op.cast is not None).items()),
             uncounted=_names(op for op in ran if op.is_uncounted),
         )

@@ -33,6 +33,7 @@ class Span:
         allocated_bytes: Blocks allocated here or in spans inside that are alive at its end.
         workspace_bytes: Such that were freed before.
         reserved_bytes: The caching allocator's hold, when last seen.
+        is_repeated: Whether an autograd node of it ran more than once.
     """
 
     layer: str | None
@@ -45,6 +46,7 @@ class Span:
     allocated_bytes: int = 0
     workspace_bytes: int = 0
     reserved_bytes: int | None = None
+    is_repeated: bool = False
 
     @property
     def row(self) -> RowKey:
@@ -71,6 +73,7 @@ def assign_spans(
     spans = _Spans(calls)
     rest = {op.step: Span(None, None, op.step) for op in ops}
     creators = _forward_calls(ops, calls)
+    nodes_run: set[tuple[int, int | None, int]] = set()
     assigned: list[Span] = []
     for op in ops:
         span: Span | None = None
@@ -82,6 +85,10 @@ def assign_spans(
             position = creators.get((op.forward_thread, op.sequence_number))
             if position is not None:
                 span = spans.of(position, Phase.BACKWARD, op.step)
+            if span is not None and op.is_autograd_node:
+                node = (op.forward_thread, op.sequence_number, op.step)
+                span.is_repeated |= node in nodes_run
+                nodes_run.add(node)
         if span is None and op.parent is not None and not _is_sum_of_gradients(op, parent):
             span = assigned[op.parent]
         assigned.append(span or rest[op.step])

@@ -16,6 +16,7 @@ OTHER_SHAPES = "its {} recorded steps differ in shapes: shown are {}"
 NO_BACKWARD = "has no backward: no gradient is needed"
 NOT_RECORDED = "no operator of its {} was recorded"
 OWN_PRODUCTS = "theory unknown: it runs products of its own ({})"
+REPEATED = "theory unknown: its backward ran more than once in a step"
 NO_COUNT = "counted FLOPs unknown: no formula for {}"
 CASTS = "includes casts: {}"
 

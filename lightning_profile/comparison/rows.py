@@ -12,6 +12,7 @@ from lightning_profile.comparison.notes import (
     NO_SHAPES,
     OTHER_SHAPES,
     OWN_PRODUCTS,
+    REPEATED,
     SOME_STEPS,
     cast_note,
     count_note,
@@ -140,6 +141,8 @@ class _Window:
         if measured is not None:
             calls = [call for p in measured.calls if (call := self._calls[p]) is not None]
         cost, reason = self._cost(layer, phase, measured, calls)
+        if measured is not None and measured.is_repeated:
+            cost, reason = None, REPEATED
         if layer.in_compiled_graph:
             notes.append(IN_GRAPH)
             if self._graph_fault:

@@ -113,6 +113,7 @@ class Measurement(Work):
         operators: Every kind of operator that ran, the longest first.
         direct_operators: Names of those that no watched layer inside of this one ran.
         direct_products: Those of them that do products.
+        is_repeated: Whether a part of the backward ran more than once.
         casts: Casts of floating-point types by kind, and how many of each ran.
         uncounted: Names of operators that do products and have no formula.
     """
@@ -130,5 +131,6 @@ class Measurement(Work):
     operators: tuple[OperatorUse, ...] = ()
     direct_operators: tuple[str, ...] = ()
     direct_products: tuple[str, ...] = ()
+    is_repeated: bool = False
     casts: tuple[tuple[str, int], ...] = ()
     uncounted: tuple[str, ...] = ()

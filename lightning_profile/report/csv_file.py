@@ -16,8 +16,9 @@ _Window = tuple[str, str]  # stage and global step, which name a window
 class CsvFile:
     """Appends the rows of each window in one write, so that a crash cannot tear earlier rows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_resumed: bool = False) -> None:
         self._path = path
+        self._is_resumed = is_resumed
         self._earlier: set[_Window] | None = None  # windows of a run that is resumed here
 
     def write(self, result: WindowResult) -> None:
@@ -38,7 +39,7 @@ class CsvFile:
             self._drop_torn_line()
         earlier = self._read(columns)
         if self._earlier is None:
-            self._earlier = {_window(row) for row in earlier}
+            self._earlier = {_window(row) for row in earlier} if self._is_resumed else set()
         window = (result.stage, str(result.global_step))
         if window in self._earlier:
             self._earlier.discard(window)

@@ -35,8 +35,16 @@ _Name = tuple[str, int]  # stage and global step, which name a window
 class JsonLinesFile:
     """Appends a line per window, after one that describes the run."""
 
-    def __init__(self, path: Path, layers: Sequence[Layer], schedule: Schedule) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layers: Sequence[Layer],
+        schedule: Schedule,
+        *,
+        is_resumed: bool = False,
+    ) -> None:
         self._path = path
+        self._is_resumed = is_resumed
         self._run = {
             "format": _FORMAT,
             "versions": _versions(),
@@ -56,7 +64,8 @@ class JsonLinesFile:
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._earlier is None:
-            self._earlier = self._mend()
+            earlier = self._mend()
+            self._earlier = earlier if self._is_resumed else set()
         name = (result.stage, result.global_step)
         if name in self._earlier:
             self._earlier.discard(name)

@@ -34,11 +34,16 @@ class RunReport:
     Args:
         layers: The selected layers.
         schedule: The schedule as it was asked for.
+        is_resumed: Whether the training goes on from a checkpoint: windows that it repeats
+            replace those of the same name in the files.
     """
 
-    def __init__(self, layers: Sequence[Layer], schedule: Schedule) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], schedule: Schedule, *, is_resumed: bool = False
+    ) -> None:
         self._layers = layers
         self._schedule = schedule
+        self._is_resumed = is_resumed
         self._console = Console()
         self._places: dict[str, _Write] = {}
         self._complained: set[str] = set()
@@ -54,9 +59,9 @@ class RunReport:
         """
         self._places = {}
         if folder is not None:
-            self._places[CSV_NAME] = CsvFile(folder / CSV_NAME).write
+            self._places[CSV_NAME] = CsvFile(folder / CSV_NAME, is_resumed=self._is_resumed).write
             self._places[JSON_NAME] = JsonLinesFile(
-                folder / JSON_NAME, self._layers, self._schedule
+                folder / JSON_NAME, self._layers, self._schedule, is_resumed=self._is_resumed
             ).write
         for number, logger in enumerate(loggers, start=1):
             name = f"logger {number} ({type(logger).__name__})"

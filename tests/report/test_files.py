@@ -51,7 +51,7 @@ def test_a_window_that_a_resumed_training_repeats_replaces_the_earlier_one(tmp_p
     path = tmp_path / "layer_profile.csv"
     for epoch in range(3):
         CsvFile(path).write(result(epoch=epoch))
-    resumed = CsvFile(path)
+    resumed = CsvFile(path, is_resumed=True)
     for epoch in (1, 2, 3):
         resumed.write(result(comparison(note="again"), epoch=epoch))
     assert [(row["epoch"], row["note"]) for row in read(path)] == [
@@ -97,7 +97,9 @@ def test_a_resumed_training_replaces_the_lines_of_windows_that_it_repeats(tmp_pa
     path = tmp_path / "layer_profile.jsonl"
     for epoch in range(3):
         JsonLinesFile(path, [LAYER], Schedule()).write(result(epoch=epoch))
-    JsonLinesFile(path, [LAYER], Schedule()).write(result(epoch=1, dataset="again"))
+    JsonLinesFile(path, [LAYER], Schedule(), is_resumed=True).write(
+        result(epoch=1, dataset="again")
+    )
     windows = as_document(path)["windows"]
     assert [(window["epoch"], window["dataset"]) for window in windows] == [
         (0, "mnist, or so"),
@@ -116,8 +118,8 @@ def test_a_line_that_a_crash_has_torn_is_dropped_and_the_others_are_kept(tmp_pat
             path.write_bytes(path.read_bytes()[:-30])
     CsvFile(csv_path).write(result(epoch=5))
     JsonLinesFile(json_path, [LAYER], Schedule()).write(result(epoch=5))
-    assert [row["epoch"] for row in read(csv_path)] == ["0", "5"]
-    assert [window["epoch"] for window in as_document(json_path)["windows"]] == [0, 5]
+    assert [row["epoch"] for row in read(csv_path)] == ["0", "0", "5"]
+    assert [window["epoch"] for window in as_document(json_path)["windows"]] == [0, 0, 5]
 
 
 def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
@@ -138,3 +140,11 @@ def test_each_run_without_a_logger_gets_a_folder_of_its_own(tmp_path: Path) -> N
         "version_1",
         "version_2",
     ]
+
+
+def test_another_training_in_the_same_folder_leaves_earlier_rows_alone(tmp_path: Path) -> None:
+    for _ in range(2):
+        CsvFile(tmp_path / "a.csv").write(result())
+        JsonLinesFile(tmp_path / "a.jsonl", [LAYER], Schedule()).write(result())
+    assert len(read(tmp_path / "a.csv")) == 2
+    assert len(as_document(tmp_path / "a.jsonl")["windows"]) == 2
