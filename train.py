@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
+import contextlib
 import logging
 import sys
 import tempfile
@@ -21,10 +22,15 @@ from typing import Literal, NoReturn, TextIO
 
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
 from lightning_profile.mnist import DataError, MnistClassifier, MnistDataModule
+from lightning_profile.report import new_version
 from lightning_profile.selection import select_layers
+
+_RUNS = "mnist"  # the folder in the log folder
 
 # Lightning's remarks that a reader of this program can't act on, and why.
 _REMARKS = (
@@ -78,15 +84,25 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Log to ``LOG_DIR/mnist`` unless another logger, or none, was asked for."""
         trainer = self.config.trainer
-        if trainer.logger in (None, True):
+        self.logs_by_default = trainer.logger in (None, True)
+        if self.logs_by_default:
             trainer.logger = Namespace(
                 class_path="pytorch_lightning.loggers.TensorBoardLogger",
                 init_args=Namespace(
-                    save_dir=self.config.log_dir, name="mnist", default_hp_metric=False
+                    save_dir=self.config.log_dir, name=_RUNS, default_hp_metric=False
                 ),
             )
         if trainer.default_root_dir is None:
             trainer.default_root_dir = self.config.log_dir
+
+
+class LoggerOfOneRun(TensorBoardLogger):
+    """Takes the next version by making its folder: two runs that start together get two."""
+
+    def _get_next_version(self) -> int:
+        if rank_zero_only.rank != 0:  # the first process has made the folder for all
+            return super()._get_next_version()
+        return int(new_version(Path(self.root_dir)).name.removeprefix("version_"))
 
 
 def build_cli() -> TrainingCLI:
@@ -124,12 +140,19 @@ def main() -> None:
     try:
         cli = build_cli()
         _require_writable(cli.config.log_dir)
+        if cli.logs_by_default:
+            cli.trainer.loggers = [
+                LoggerOfOneRun(cli.config.log_dir, _RUNS, default_hp_metric=False)
+            ]
     except (ArgumentError, LayerSelectionError, ValueError) as error:
         _fail(error, status=2)
     try:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     except DataError as error:
+        if cli.trainer.log_dir is not None:
+            with contextlib.suppress(OSError):  # of a run that never began, unless it has files
+                Path(cli.trainer.log_dir).rmdir()
         _fail(error, status=1)
     print(
         f"Test accuracy after {cli.trainer.current_epoch} epochs on {cli.datamodule.dataset_name}: "

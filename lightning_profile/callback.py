@@ -18,7 +18,7 @@ except ImportError:  # the same classes in the other of Lightning's two packages
         Trainer,
     )
 
-from lightning_profile.faults import describe_fault
+from lightning_profile.faults import describe_for_report
 from lightning_profile.pipeline import analyse
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
@@ -28,7 +28,6 @@ from lightning_profile.selection import Pattern, Selection, select_layers
 from lightning_profile.stage_recorder import StageRecorder
 from lightning_profile.trainer_facts import (
     dataset_name,
-    has_profiler_of_its_own,
     run_folder,
     steps_to_come,
 )
@@ -43,7 +42,8 @@ class LayerProfiler(Callback):
     layers, compared with theory, and written to the training's loggers and to
     ``layer_profile.csv`` and ``layer_profile.jsonl`` in its log folder. Outside of the window the
     training runs as if the callback were not there. The training is never changed, and never
-    ended by a fault of the callback: it warns once and stops profiling.
+    ended by a fault of the callback: it warns once, and tries again with the next window. Nor does
+    another profiler of torch notice: while one is in use there is no window.
 
     Args:
         layers: One or several of: ``Conv2d-2`` (the second Conv2d in definition order), a
@@ -79,7 +79,8 @@ class LayerProfiler(Callback):
         self._layers: Sequence[Layer] = ()
         self._report: RunReport | None = None
         self._ranks = RankGatherer()
-        self._is_active = False  # between the start of fit and its end, or a fault of ours
+        self._is_active = False  # between the start of fit and its end
+        self._complained: set[str] = set()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layers, and say what will be profiled and where the results go.
@@ -88,14 +89,7 @@ class LayerProfiler(Callback):
         """
         selection = select_layers(pl_module, self._patterns)
         self._layers = selection.watched
-        self._is_active = not has_profiler_of_its_own(trainer)
-        if not self._is_active:
-            warnings.warn(
-                "the Trainer's own profiler uses torch.profiler, and two at once may crash: this "
-                "training has no layer profile",
-                stacklevel=2,
-            )
-            return
+        self._is_active = True
         self._guard(lambda: self._open_report(trainer, selection))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -193,6 +187,8 @@ class LayerProfiler(Callback):
                 stacklevel=2,
             )
         self._guard(self._print_summary)
+        if self._report is not None:
+            self._guard(self._report.close)
         self._is_active = False
         self._layers, self._report = (), None  # the model is not kept alive
 
@@ -259,14 +255,17 @@ class LayerProfiler(Callback):
             recorder.close()
 
     def _guard(self, action: Callable[[], None]) -> None:
-        """Run ``action``; a fault of ours ends the profile, never the training."""
+        """Run ``action``; a fault of ours costs a window, never the training."""
         try:
             action()
         except Exception as fault:
-            self._is_active = False
             with contextlib.suppress(Exception):  # it may be the closing that failed
                 self._close_windows()
+            text = describe_for_report(fault)
+            if text in self._complained:
+                return
+            self._complained.add(text)
             warnings.warn(  # last: it raises where warnings are errors
-                f"the layer profile stops here, the training goes on: {describe_fault(fault)}",
+                f"a window of the layer profile is lost, the training goes on: {text}",
                 stacklevel=3,
             )

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_profile.measurement import (
     Invocation,
+    LostWindowError,
+    OtherProfilers,
     Recording,
     Window,
     batch_size,
-    is_profiler_running,
 )
 from lightning_profile.records import Layer
 from lightning_profile.schedule import Schedule
@@ -53,7 +54,8 @@ class StageRecorder:
         self._step_invocation: Invocation | None = None
         self._schedule = schedule
         self._plan = schedule
-        self._has_said_shrunk = False
+        self._others = OtherProfilers()
+        self._said: set[str] = set()
         self._window: Window | None = None
         self._batch_sizes: dict[int, int | None] = {}
         self._record_from: float = _NEVER
@@ -73,13 +75,11 @@ class StageRecorder:
         self._plan = self._schedule
         if epoch_steps < self._schedule.steps:
             self._plan = self._schedule.shrink_to(int(epoch_steps))
-            if not self._has_said_shrunk:
-                self._has_said_shrunk = True
-                warnings.warn(
-                    f"a window of {self._schedule} needs {self._schedule.steps} steps but the "
-                    f"epoch has {epoch_steps:.0f}: shrunk to {self._plan}",
-                    stacklevel=2,
-                )
+            self._say_once(
+                "shrunk",
+                f"a window of {self._schedule} needs {self._schedule.steps} steps but the epoch "
+                f"has {epoch_steps:.0f}: shrunk to {self._plan}",
+            )
         self.wake_at = first + self._plan.wait
 
     def begin_step(
@@ -88,12 +88,11 @@ class StageRecorder:
         """A batch begins at which there is something to do."""
         self.has_tried = True
         if self._window is None:
-            if is_profiler_running():
+            steps = self._plan.warmup + self._plan.active
+            other = self._others.in_the_way(steps, self._step_method)
+            if other is not None:
                 self.wake_at = _NEVER
-                warnings.warn(
-                    "another profiler is recording, so this epoch has no layer profile",
-                    stacklevel=2,
-                )
+                self._say_skipped(other, f"{other} is recording or about to")
                 return
             self._batch_sizes = {}
             self._record_from = batch_idx + self._plan.warmup
@@ -101,7 +100,12 @@ class StageRecorder:
             self._window.warm_up()
         if batch_idx >= self._record_from:
             if not self._batch_sizes:
-                self._window.start()
+                try:
+                    self._window.start()
+                except LostWindowError as lost:
+                    self.close()
+                    self._say_skipped("lost", str(lost))
+                    return
                 self._step_invocation = (
                     step_invocation(model, self._step_method, batch, batch_idx)
                     if has_graph_without_wrapper(layers)
@@ -118,23 +122,42 @@ class StageRecorder:
         return len(self._batch_sizes) == self._plan.active
 
     def finish(self) -> RecordedWindow | None:
-        """Close the window and read it; ``None`` if nothing was recorded yet."""
-        self.wake_at = _NEVER
-        window, self._window = self._window, None
-        if window is None:
+        """Close the window and read it; ``None`` if there is nothing to read, which is said."""
+        if self._window is None:
             return None
         if not self._batch_sizes:
-            window.close()
+            self.close()
             warnings.warn("the window ended in its warm-up: no layer profile", stacklevel=2)
             return None
-        recording = window.finish()
+        try:
+            recording = self._window.finish()
+        except LostWindowError as lost:
+            self._say_skipped("lost", str(lost))
+            return None
+        finally:
+            self.close()
         if self._step_invocation is not None:
             recording = replace(recording, invocations=(self._step_invocation,))
         return RecordedWindow(recording, self._batch_sizes)
 
     def close(self) -> None:
-        """Give the window up; nothing is left behind."""
+        """Give the window up, if there is one; nothing is left behind."""
         self.wake_at = _NEVER
-        window, self._window = self._window, None
-        if window is not None:
-            window.close()
+        if self._window is None:
+            return
+        try:
+            self._window.close()
+        except Exception:  # but an interrupt leaves it, to be closed again
+            self._window = None
+            raise
+        self._window = None
+
+    def _say_skipped(self, key: str, reason: str) -> None:
+        self._say_once(
+            key, f"{reason}: this epoch, and each one where that is so, has no layer profile"
+        )
+
+    def _say_once(self, key: str, text: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            warnings.warn(text, stacklevel=3)

@@ -5,21 +5,17 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 from lightning_profile import LayerProfiler, Schedule
-from lightning_profile.measurement import Window, is_profiler_running
-from lightning_profile.selection import select_layers
-from tests.conftest import SmallCnn, read_csv, read_json, small_data, train
+from lightning_profile.measurement import is_profiler_running
+from tests.conftest import SmallCnn, read_csv, small_data, train
 
 SCHEDULE = Schedule(wait=1, warmup=1, active=2)
 FLOP_PER_IMAGE = 2 * 8 * 10 * 10 * 4 * 9
@@ -97,92 +93,6 @@ def test_steps_outside_the_window_have_no_hooks_and_no_profiler(tmp_path: Path) 
     assert len(seen) == 8
 
 
-def test_a_fault_of_ours_is_one_warning_and_the_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise RuntimeError("a broken formula")
-
-    monkeypatch.setattr("lightning_profile.pipeline.compare", broken)
-    with pytest.warns(UserWarning, match="stops here.*RuntimeError: a broken formula") as warned:
-        _, trainer = train(tmp_path, profiler(), max_epochs=2)
-    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
-    assert trainer.global_step == 16
-    assert not is_profiler_running()
-
-
-def test_a_place_that_fails_is_one_warning_and_is_tried_again(tmp_path: Path) -> None:
-    class Obstruct(Callback):
-        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            path = Path(trainer.log_dir or "") / "layer_profile.csv"
-            if trainer.current_epoch < 2:
-                path.mkdir(exist_ok=True, parents=True)
-            else:
-                path.rmdir()
-
-    with pytest.warns(UserWarning, match=r"could not be written to layer_profile.csv") as warned:
-        train(tmp_path, Obstruct(), profiler(), max_epochs=3)
-    assert len([w for w in warned if "layer_profile.csv" in str(w.message)]) == 1
-    assert {row["epoch"] for row in read_csv(tmp_path)} == {"2"}
-    assert len(read_json(tmp_path)["windows"]) == 3
-
-
-@pytest.mark.parametrize("at_step", [0, 1, 2, 3, 5])
-@pytest.mark.parametrize("where", ["forward", "training_step"])
-def test_an_exception_reaches_the_user_and_nothing_is_left(
-    tmp_path: Path, at_step: int, where: str
-) -> None:
-    class Failing(SmallCnn):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            if batch_idx == at_step and self.current_epoch == 1:
-                if where == "forward":
-                    self.conv2(batch[0])  # wrong channels: raises inside of the profiled layer
-                raise KeyError("the user's own")
-            return super().training_step(batch, batch_idx)
-
-    model = Failing()
-    with pytest.raises((KeyError, RuntimeError), match=r"the user's own|expected input"):
-        train(tmp_path, profiler(), model=lambda: model, max_epochs=2)
-    assert not is_profiler_running()
-    assert not model.conv2._forward_hooks
-    assert not model.conv2._forward_pre_hooks
-    expected = {"0", "1"} if at_step == 5 else {"0"}
-    assert {row["epoch"] for row in read_csv(tmp_path)} == expected
-    train(tmp_path / "after", profiler())
-    assert len(read_csv(tmp_path / "after")) == 2
-
-
-def test_another_profiler_means_no_window_and_one_warning(tmp_path: Path) -> None:
-    with (
-        profile(activities=[ProfilerActivity.CPU]),
-        pytest.warns(UserWarning, match="another profiler is recording"),
-    ):
-        train(tmp_path, profiler())
-    assert not list(tmp_path.rglob("layer_profile.csv"))
-
-
-def test_a_fault_in_a_hook_never_reaches_the_users_forward(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_: object) -> Iterator[Tensor]:
-        raise RuntimeError("sizes are not supported")
-
-    monkeypatch.setattr("lightning_profile.measurement.calls.tensors_in", broken)
-    with pytest.warns(UserWarning, match="stops here.*sizes are not supported") as warned:
-        model, trainer = train(tmp_path, profiler(), max_epochs=2)
-    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
-    assert trainer.global_step == 16
-    assert not model.conv2._forward_hooks
-
-
-def test_the_trainers_own_torch_profiler_means_no_profile_and_one_warning(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="the Trainer's own profiler") as warned:
-        _, trainer = train(tmp_path, profiler(), profiler="pytorch", max_epochs=2)
-    assert len([w for w in warned if "layer profile" in str(w.message)]) == 1
-    assert trainer.global_step == 16
-    assert not list(tmp_path.rglob("layer_profile.*"))
-
-
 def test_a_validation_inside_of_the_window_ends_it(tmp_path: Path) -> None:
     class Validated(SmallCnn):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -195,23 +105,6 @@ def test_a_validation_inside_of_the_window_ends_it(tmp_path: Path) -> None:
     schedule = Schedule(wait=1, warmup=1, active=4)
     train(tmp_path, profiler(schedule=schedule), model=Validated, val_check_interval=4)
     assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
-
-
-def test_a_window_whose_hooks_fail_to_go_still_stops_the_profiler(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = SmallCnn()
-    window = Window(select_layers(model, ["Conv2d-2"]).watched, torch.device("cpu"))
-    window.warm_up()
-    window.start()
-
-    def broken(_: object) -> None:
-        raise RuntimeError("a handle that is gone")
-
-    monkeypatch.setattr("lightning_profile.measurement.calls.CallRecorder.detach", broken)
-    with pytest.raises(RuntimeError, match="a handle that is gone"):
-        window.close()
-    assert not is_profiler_running()
 
 
 def test_a_copy_made_inside_of_the_window_has_no_hooks_of_ours(tmp_path: Path) -> None:

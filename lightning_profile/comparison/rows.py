@@ -9,6 +9,7 @@ from dataclasses import replace
 from lightning_profile.comparison.notes import (
     GRAPH_INSIDE,
     IN_GRAPH,
+    NO_DEVICE_TIME,
     NO_SHAPES,
     OTHER_SHAPES,
     OWN_PRODUCTS,
@@ -153,6 +154,10 @@ class _Window:
             notes.append(reason)
         if measured is not None:
             notes += [note for note in (count_note(measured), cast_note(measured)) if note]
+            if measured.device_time_ns is None and any(
+                call.call.device_type == "cuda" for call in calls
+            ):
+                notes.append(NO_DEVICE_TIME)
         return Comparison(
             layer=layer,
             phase=phase,

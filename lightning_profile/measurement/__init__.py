@@ -3,12 +3,19 @@
 from lightning_profile.measurement.compiled import InferredCalls, infer_calls
 from lightning_profile.measurement.footprint import measure_footprint
 from lightning_profile.measurement.invocations import Invocation, invocation
+from lightning_profile.measurement.other_profilers import (
+    LostWindowError,
+    OtherProfilers,
+    is_profiler_running,
+)
 from lightning_profile.measurement.tensors import batch_size
-from lightning_profile.measurement.window import Recording, Window, is_profiler_running
+from lightning_profile.measurement.window import Recording, Window
 
 __all__ = [
     "InferredCalls",
     "Invocation",
+    "LostWindowError",
+    "OtherProfilers",
     "Recording",
     "Window",
     "batch_size",

@@ -20,6 +20,7 @@ from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
 from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
+from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.records import Allocation, Op
 
 _OPERATOR, _ALLOCATION = _EventType.TorchOp, _EventType.Allocation
@@ -73,14 +74,14 @@ class _Reader:
         """Note when each marked step began and ended.
 
         Raises:
-            RuntimeError: If there is no mark, so that nothing read would be the window's.
+            LostWindowError: If there is no mark, so that nothing read would be the window's.
         """
         for event in roots:
             if event.name.startswith(STEP_MARK):
                 self._step_starts.append(event.start_time_ns)
                 self._steps.append((event.end_time_ns, int(event.name[len(STEP_MARK) :])))
         if not self._steps:
-            raise RuntimeError("the profiler lost the window, perhaps to another profiler")
+            raise LostWindowError("another profiler")
 
     def read(self, events: Iterable[Any]) -> None:
         """Append the roots ``events`` and all below them that began within a step."""

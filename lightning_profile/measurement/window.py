@@ -12,6 +12,11 @@ from torch.profiler.profiler import _KinetoProfile
 
 from lightning_profile.measurement.calls import CallRecorder
 from lightning_profile.measurement.invocations import Invocation
+from lightning_profile.measurement.other_profilers import (
+    LostWindowError,
+    is_profiler_running,
+    session_of_another,
+)
 from lightning_profile.measurement.trace import mark_step, read_ops
 from lightning_profile.records import Call, Layer, Op
 
@@ -31,11 +36,6 @@ class Recording:
     calls: tuple[Call | None, ...]
     ops: tuple[Op, ...]
     invocations: tuple[Invocation, ...] = ()
-
-
-def is_profiler_running() -> bool:
-    """Whether another torch profiler records on this thread; two at once may crash."""
-    return bool(torch._C._autograd._profiler_enabled())
 
 
 class Window:
@@ -60,6 +60,7 @@ class Window:
         self._steps: list[int] = []
         self._is_warm = False
         self._is_recording = False
+        self._lost_to: str | None = None  # the profiler that took the session
 
     def warm_up(self) -> None:
         """Switch the profiler on without keeping what it sees."""
@@ -70,7 +71,14 @@ class Window:
         self._is_warm = True
 
     def start(self) -> None:
-        """Keep what is seen from now on."""
+        """Keep what is seen from now on.
+
+        Raises:
+            LostWindowError: If another profiler was switched on since the warm-up.
+        """
+        self._lost_to = session_of_another(self._profile)
+        if self._lost_to is not None:
+            raise LostWindowError(self._lost_to)
         self._profile.start_trace()
         self._is_recording = True
         self._calls.attach()
@@ -108,15 +116,27 @@ class Window:
     def _stop_profiler(self) -> None:
         if not self._is_warm:
             return
-        self._is_warm = False
-        if not self._is_recording:  # a prepared profiler can only be stopped once started
+        other = session_of_another(self._profile)
+        if other is not None:  # to stop ours would stop theirs
+            self._lost_to = other
+        elif not self._is_recording:  # a prepared profiler can only be stopped once started
             self._profile.start_trace()
-        self._is_recording = False
-        self._profile.stop_trace()
+            self._profile.stop_trace()
+        elif is_profiler_running():
+            self._profile.stop_trace()
+        else:  # someone's came and went, and took ours with it
+            self._lost_to = "torch.profiler"
+        self._is_warm = self._is_recording = False
 
     def finish(self) -> Recording:
-        """Close the window and read what was recorded."""
+        """Close the window and read what was recorded.
+
+        Raises:
+            LostWindowError: If another profiler was switched on meanwhile.
+        """
         self.close()
+        if self._lost_to is not None:
+            raise LostWindowError(self._lost_to)
         if self._profile.profiler is None:
             raise RuntimeError("a window that was never warmed up has nothing to read")
         results = self._profile.profiler.kineto_results

@@ -8,7 +8,7 @@ earlier ones.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -23,10 +23,13 @@ from lightning_profile.records import (
     TensorFact,
     WindowResult,
 )
+from lightning_profile.report import whole_lines
 from lightning_profile.report.columns import rows
+from lightning_profile.report.run_folder import RunFolder
 from lightning_profile.schedule import Schedule
 from lightning_profile.version import __version__
 
+JSON_NAME = "layer_profile.jsonl"
 _PACKAGES = ("torch", "pytorch-lightning", "lightning", "torchvision")
 _FORMAT = 2
 _Name = tuple[str, int]  # stage and global step, which name a window
@@ -37,13 +40,13 @@ class JsonLinesFile:
 
     def __init__(
         self,
-        path: Path,
+        folder: RunFolder,
         layers: Sequence[Layer],
         schedule: Schedule,
         *,
         is_resumed: bool = False,
     ) -> None:
-        self._path = path
+        self._folder = folder
         self._is_resumed = is_resumed
         self._run = {
             "format": _FORMAT,
@@ -52,7 +55,7 @@ class JsonLinesFile:
             "layers": [_layer(layer) for layer in layers],
         }
         self._earlier: set[_Name] | None = None  # windows of a run that is resumed here
-        self._derivations = ""
+        self._derivations: list[dict[str, Any]] = []  # of the last line
 
     def write(self, result: WindowResult) -> None:
         """Append ``result``.
@@ -62,46 +65,39 @@ class JsonLinesFile:
         Raises:
             OSError: If the file can't be written.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._folder.claim() / JSON_NAME
         if self._earlier is None:
-            earlier = self._mend()
+            earlier = _mend(path)
             self._earlier = earlier if self._is_resumed else set()
         name = (result.stage, result.global_step)
         if name in self._earlier:
+            whole_lines.replace(path, _text(line for line in _lines(path) if _name(line) != name))
             self._earlier.discard(name)
-            self._replace([line for line in self._lines() if _name(line) != name])
-        lines = [] if self._has_content() else [json.dumps(self._run)]
-        lines.append(json.dumps(_window(result) | self._new_derivations(result)))
-        with self._path.open("ab", buffering=0) as file:
-            file.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
-
-    def _new_derivations(self, result: WindowResult) -> dict[str, Any]:
-        """Those of the window unless they are the same as the last time."""
+        is_new = not whole_lines.has_content(path)
         derivations = [_derivation(derivation) for derivation in result.derivations]
-        text = json.dumps(derivations)
-        if text == self._derivations:
-            return {}
-        self._derivations = text
-        return {"derivations": derivations}
+        window = _window(result)
+        if is_new or derivations != self._derivations:  # else they are as in an earlier line
+            window["derivations"] = derivations
+        lines = [json.dumps(self._run)] if is_new else []
+        whole_lines.append(path, _text([*lines, json.dumps(window)]))
+        self._derivations = derivations
 
-    def _mend(self) -> set[_Name]:
-        """Windows that are there; a last line that a crash has torn is dropped."""
-        lines = self._lines()
-        if lines and not _is_whole(lines[-1]):
-            lines = lines[:-1]
-            self._replace(lines)
-        return {name for line in lines if (name := _name(line)) is not None}
 
-    def _lines(self) -> list[str]:
-        return self._path.read_text("utf-8").splitlines() if self._has_content() else []
+def _mend(path: Path) -> set[_Name]:
+    """Windows that are there; a last line that a crash has torn is dropped."""
+    lines = _lines(path)
+    if lines and not _is_whole(lines[-1]):
+        lines = lines[:-1]
+        whole_lines.replace(path, _text(lines))
+    return {name for line in lines if (name := _name(line)) is not None}
 
-    def _replace(self, lines: Sequence[str]) -> None:
-        unfinished = self._path.with_suffix(".jsonl.part")
-        unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        unfinished.replace(self._path)
 
-    def _has_content(self) -> bool:
-        return self._path.exists() and self._path.stat().st_size > 0
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines() if whole_lines.has_content(path) else []
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _is_whole(line: str) -> bool:

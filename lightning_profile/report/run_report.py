@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,8 +12,9 @@ from rich.console import Console
 from lightning_profile.faults import describe_fault
 from lightning_profile.records import Layer, WindowResult
 from lightning_profile.report.console import format_tables
-from lightning_profile.report.csv_file import CsvFile
-from lightning_profile.report.json_lines import JsonLinesFile
+from lightning_profile.report.csv_file import CSV_NAME, CsvFile
+from lightning_profile.report.json_lines import JSON_NAME, JsonLinesFile
+from lightning_profile.report.run_folder import RunFolder
 from lightning_profile.report.scalars import scalars
 from lightning_profile.report.tensorboard import TensorBoardReport
 from lightning_profile.schedule import Schedule
@@ -21,8 +22,6 @@ from lightning_profile.schedule import Schedule
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-CSV_NAME = "layer_profile.csv"
-JSON_NAME = "layer_profile.jsonl"
 _NAMES_LISTED = 4  # of the layers that a pattern selects
 
 _Write = Callable[[WindowResult], None]
@@ -49,8 +48,9 @@ class RunReport:
         self._complained: set[str] = set()
         self._last: WindowResult | None = None
         self._tensorboard_folder: str | None = None
+        self._folder: RunFolder | None = None
 
-    def open(self, loggers: Sequence[Logger], folder: Path | None) -> None:
+    def open(self, loggers: Sequence[Logger], folder: RunFolder | None) -> None:
         """Connect the places.
 
         Args:
@@ -59,9 +59,12 @@ class RunReport:
         """
         self._places = {}
         if folder is not None:
-            self._places[CSV_NAME] = CsvFile(folder / CSV_NAME, is_resumed=self._is_resumed).write
+            self._folder = folder
+            with contextlib.suppress(OSError):  # said, and tried again, once there are results
+                folder.claim()
+            self._places[CSV_NAME] = CsvFile(folder, is_resumed=self._is_resumed).write
             self._places[JSON_NAME] = JsonLinesFile(
-                folder / JSON_NAME, self._layers, self._schedule, is_resumed=self._is_resumed
+                folder, self._layers, self._schedule, is_resumed=self._is_resumed
             ).write
         for number, logger in enumerate(loggers, start=1):
             name = f"logger {number} ({type(logger).__name__})"
@@ -100,6 +103,11 @@ class RunReport:
             self._console.print(table)
         if self._tensorboard_folder is not None:
             self._say(f"See every epoch: tensorboard --logdir {self._tensorboard_folder}")
+
+    def close(self) -> None:
+        """Let another run have the folder."""
+        if self._folder is not None:
+            self._folder.release()
 
     def _say(self, text: str) -> None:
         """Print one line as it is, however long."""

@@ -39,10 +39,10 @@ class TensorBoardReport:
             )
             if self._written.get(name) == content:  # formatting it takes longer than the rest
                 continue
-            self._written[name] = content
             text = (
                 f"{format_derivation(derivation)}\n\nTraining data: "
                 f"{result.dataset or 'unknown'}. Device: {result.device.name}."
             )
             self._writer.add_text(f"{name}/derivation", text, result.global_step)
+            self._written[name] = content
         self._writer.flush()

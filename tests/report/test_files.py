@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lightning_profile import Schedule
-from lightning_profile.report import new_version
-from lightning_profile.report.csv_file import CsvFile
-from lightning_profile.report.json_lines import JsonLinesFile
+from lightning_profile.report import RunFolder, new_version
+from lightning_profile.report.csv_file import CSV_NAME, CsvFile
+from lightning_profile.report.json_lines import JSON_NAME, JsonLinesFile
 from tests.conftest import as_document
 from tests.report.results import LAYER, comparison, result
 
@@ -19,14 +19,20 @@ theoretical_read_bytes, theoretical_write_bytes, theoretical_allocated_bytes, al
 peak_allocated_bytes, cpu_time_ns, device_time_ns, flop_per_s"""
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path.parent, tmp_path.name)
+
+
 def read(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_the_csv_has_the_promised_columns_and_leaves_the_unknown_empty(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "layer_profile.csv"
-    CsvFile(path).write(result())
+    folder = RunFolder(tmp_path, "new")
+    path = tmp_path / "new" / CSV_NAME
+    CsvFile(folder).write(result())
     (row,) = read(path)
     assert {name.strip() for name in PROMISED.split(",")} <= set(row)
     assert (row["theoretical_flop"], row["counted_flop"], row["flop_ratio"]) == (
@@ -40,18 +46,20 @@ def test_the_csv_has_the_promised_columns_and_leaves_the_unknown_empty(tmp_path:
     assert row["dataset"] == "mnist, or so"
 
 
-def test_the_csv_is_appended_to_with_one_header(tmp_path: Path) -> None:
-    path = tmp_path / "layer_profile.csv"
-    CsvFile(path).write(result())
-    CsvFile(path).write(result(epoch=1))
+def test_the_csv_is_appended_to_with_one_header(tmp_path: Path, folder: RunFolder) -> None:
+    path = tmp_path / CSV_NAME
+    CsvFile(folder).write(result())
+    CsvFile(folder).write(result(epoch=1))
     assert [row["epoch"] for row in read(path)] == ["0", "1"]
 
 
-def test_a_window_that_a_resumed_training_repeats_replaces_the_earlier_one(tmp_path: Path) -> None:
-    path = tmp_path / "layer_profile.csv"
+def test_a_window_that_a_resumed_training_repeats_replaces_the_earlier_one(
+    tmp_path: Path, folder: RunFolder
+) -> None:
+    path = tmp_path / CSV_NAME
     for epoch in range(3):
-        CsvFile(path).write(result(epoch=epoch))
-    resumed = CsvFile(path, is_resumed=True)
+        CsvFile(folder).write(result(epoch=epoch))
+    resumed = CsvFile(folder, is_resumed=True)
     for epoch in (1, 2, 3):
         resumed.write(result(comparison(note="again"), epoch=epoch))
     assert [(row["epoch"], row["note"]) for row in read(path)] == [
@@ -63,21 +71,23 @@ def test_a_window_that_a_resumed_training_repeats_replaces_the_earlier_one(tmp_p
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_csv_with_other_columns_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "layer_profile.csv"
+def test_a_csv_with_other_columns_is_left_alone(tmp_path: Path, folder: RunFolder) -> None:
+    path = tmp_path / CSV_NAME
     path.write_text("a,b\n1,2\n", "utf-8")
     with pytest.raises(ValueError, match="has other columns"):
-        CsvFile(path).write(result())
+        CsvFile(folder).write(result())
     assert path.read_text("utf-8") == "a,b\n1,2\n"
 
 
-def test_the_json_has_a_line_per_window_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "layer_profile.jsonl"
-    first = JsonLinesFile(path, [LAYER], Schedule())
+def test_the_json_has_a_line_per_window_and_goes_on_where_it_was(
+    tmp_path: Path, folder: RunFolder
+) -> None:
+    path = tmp_path / JSON_NAME
+    first = JsonLinesFile(folder, [LAYER], Schedule())
     for epoch in range(2):
         first.write(result(epoch=epoch))
         assert len(as_document(path)["windows"]) == epoch + 1
-    JsonLinesFile(path, [LAYER], Schedule()).write(result(epoch=2))
+    JsonLinesFile(folder, [LAYER], Schedule()).write(result(epoch=2))
     document = as_document(path)
     assert [window["epoch"] for window in document["windows"]] == [0, 1, 2]
     assert document["schedule"] == {"wait": 10, "warmup": 1, "active": 1}
@@ -93,11 +103,13 @@ def test_the_json_has_a_line_per_window_and_goes_on_where_it_was(tmp_path: Path)
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_resumed_training_replaces_the_lines_of_windows_that_it_repeats(tmp_path: Path) -> None:
-    path = tmp_path / "layer_profile.jsonl"
+def test_a_resumed_training_replaces_the_lines_of_windows_that_it_repeats(
+    tmp_path: Path, folder: RunFolder
+) -> None:
+    path = tmp_path / JSON_NAME
     for epoch in range(3):
-        JsonLinesFile(path, [LAYER], Schedule()).write(result(epoch=epoch))
-    JsonLinesFile(path, [LAYER], Schedule(), is_resumed=True).write(
+        JsonLinesFile(folder, [LAYER], Schedule()).write(result(epoch=epoch))
+    JsonLinesFile(folder, [LAYER], Schedule(), is_resumed=True).write(
         result(epoch=1, dataset="again")
     )
     windows = as_document(path)["windows"]
@@ -108,30 +120,32 @@ def test_a_resumed_training_replaces_the_lines_of_windows_that_it_repeats(tmp_pa
     ]
 
 
-def test_a_line_that_a_crash_has_torn_is_dropped_and_the_others_are_kept(tmp_path: Path) -> None:
-    csv_path, json_path = tmp_path / "a.csv", tmp_path / "a.jsonl"
+def test_a_line_that_a_crash_has_torn_is_dropped_and_the_others_are_kept(
+    tmp_path: Path, folder: RunFolder
+) -> None:
+    csv_path, json_path = tmp_path / CSV_NAME, tmp_path / JSON_NAME
     for _ in range(2):
         for epoch in range(2):
-            CsvFile(csv_path).write(result(epoch=epoch))
-            JsonLinesFile(json_path, [LAYER], Schedule()).write(result(epoch=epoch))
+            CsvFile(folder).write(result(epoch=epoch))
+            JsonLinesFile(folder, [LAYER], Schedule()).write(result(epoch=epoch))
         for path in (csv_path, json_path):
             path.write_bytes(path.read_bytes()[:-30])
-    CsvFile(csv_path).write(result(epoch=5))
-    JsonLinesFile(json_path, [LAYER], Schedule()).write(result(epoch=5))
+    CsvFile(folder).write(result(epoch=5))
+    JsonLinesFile(folder, [LAYER], Schedule()).write(result(epoch=5))
     assert [row["epoch"] for row in read(csv_path)] == ["0", "0", "5"]
     assert [window["epoch"] for window in as_document(json_path)["windows"]] == [0, 0, 5]
 
 
-def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
+def test_csv_and_json_say_the_same(tmp_path: Path, folder: RunFolder) -> None:
     both = result(comparison(), comparison(cost=None))
-    CsvFile(tmp_path / "a.csv").write(both)
-    JsonLinesFile(tmp_path / "a.jsonl", [LAYER], Schedule()).write(both)
-    (window,) = as_document(tmp_path / "a.jsonl")["windows"]
+    CsvFile(folder).write(both)
+    JsonLinesFile(folder, [LAYER], Schedule()).write(both)
+    (window,) = as_document(tmp_path / JSON_NAME)["windows"]
     as_text = [
         {name: "" if value is None else str(value) for name, value in row.items()}
         for row in window["rows"]
     ]
-    assert as_text == read(tmp_path / "a.csv")
+    assert as_text == read(tmp_path / CSV_NAME)
 
 
 def test_each_run_without_a_logger_gets_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -142,9 +156,11 @@ def test_each_run_without_a_logger_gets_a_folder_of_its_own(tmp_path: Path) -> N
     ]
 
 
-def test_another_training_in_the_same_folder_leaves_earlier_rows_alone(tmp_path: Path) -> None:
+def test_another_training_in_the_same_folder_leaves_earlier_rows_alone(
+    tmp_path: Path, folder: RunFolder
+) -> None:
     for _ in range(2):
-        CsvFile(tmp_path / "a.csv").write(result())
-        JsonLinesFile(tmp_path / "a.jsonl", [LAYER], Schedule()).write(result())
-    assert len(read(tmp_path / "a.csv")) == 2
-    assert len(as_document(tmp_path / "a.jsonl")["windows"]) == 2
+        CsvFile(folder).write(result())
+        JsonLinesFile(folder, [LAYER], Schedule()).write(result())
+    assert len(read(tmp_path / CSV_NAME)) == 2
+    assert len(as_document(tmp_path / JSON_NAME)["windows"]) == 2
