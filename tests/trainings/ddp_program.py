@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.stage_recorder import RecordedWindow, StageRecorder
 from tests.conftest import SmallCnn, small_data
+from tests.trainings.witness import Witness
 
 
 class Straggling(SmallCnn):
@@ -22,6 +23,7 @@ class Straggling(SmallCnn):
     def __init__(self) -> None:
         super().__init__()
         del self.unused
+        self.fc = nn.Sequential(nn.Dropout(0.3), self.fc)
 
     def on_fit_start(self) -> None:
         if self.global_rank == 1:
@@ -58,12 +60,14 @@ def main(folder: Path, mode: str, accelerator: str = "cpu") -> None:
         "all": [LayerProfiler("all", schedule)],
         "fault": [FailingOnTheSecond(["conv2"], schedule)],
     }[mode]
+    witness = Witness()
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator=accelerator,
         devices=2,
         strategy="ddp",
-        callbacks=callbacks,
+        callbacks=[witness, *callbacks],
+        deterministic=accelerator == "gpu",
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -72,7 +76,7 @@ def main(folder: Path, mode: str, accelerator: str = "cpu") -> None:
     )
     model = Straggling()
     trainer.fit(model, small_data(64, 8))
-    torch.save(model.state_dict(), folder / f"weights{trainer.global_rank}.pt")
+    torch.save(witness.account(model, trainer), folder / f"account{trainer.global_rank}.pt")
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ class Gan(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         images = batch[0].flatten(1)
-        noise = torch.randn(len(images), 4)
+        noise = torch.randn(len(images), 4, device=self.device)
         for_critic, for_maker = self.optimizers()
 
         self.toggle_optimizer(for_critic)
