@@ -44,6 +44,7 @@ def test_a_container_sums_what_ran_inside_and_its_own_part_is_what_is_left() -> 
     assert (conv.counted_flop, conv.own.counted_flop) == (7, 7)
     assert (container.cpu_time_ns, container.own.cpu_time_ns) == (10 + 40, 10)
     assert (container.calls, container.calls_inside) == ((0,), (0, 1))
+    assert (conv.calls, conv.calls_inside) == ((1,), (1,))
     assert (container.direct_operators, container.direct_products) == (("aten::bmm",),) * 2
     assert rows["block", Phase.BACKWARD].cpu_time_ns == conv_backward(rows).cpu_time_ns == 100
     assert rows["block", Phase.BACKWARD].own.cpu_time_ns == 0
@@ -135,6 +136,18 @@ def test_a_formula_registered_for_a_container_is_its_theory() -> None:
         assert forward.note == (
             "" if theory else "theory unknown: it runs products of its own (aten::mm)"
         )
+
+
+def test_what_is_around_a_container_is_no_part_of_its_theory() -> None:
+    x = torch.ones(3, 4)
+    for around in (Residual(), Formulated()):
+        around.project = nn.Sequential(nn.Linear(4, 4))  # type: ignore[assignment]
+        rows = compare_step(around, ["(model)", "project"], lambda model=around: model(x))
+        inner = rows["project", "forward"]
+        assert inner.measured is not None
+        assert inner.cost is not None
+        assert inner.cost.flop == inner.measured.counted_flop == 2 * 3 * 4 * 4
+        assert inner.note == ""
 
 
 def test_a_block_recomputed_in_parts_adds_up_to_the_step() -> None:

@@ -76,7 +76,9 @@ class _Sums:
             phase=phase,
             step=step,
             calls=_calls(executions),
-            calls_inside=_calls(dict.fromkeys(each for span in spans for each in span.chain())),
+            calls_inside=_calls(
+                dict.fromkeys(each for span in spans for each in _up_to(key, span))
+            ),
             counted_flop=work.counted_flop,
             counted_elementwise_flop=work.counted_elementwise_flop,
             cpu_time_ns=work.cpu_time_ns,
@@ -132,6 +134,13 @@ class _Sums:
             for name, positions in by_name.items()
         ]
         return tuple(sorted(uses, key=lambda use: (-(use.device_time_ns or 0), -use.cpu_time_ns)))
+
+
+def _up_to(key: RowKey, span: Span) -> list[Span]:
+    """``span`` and the spans around it, as far as they are part of the row ``key``."""
+    chain = list(span.chain())
+    outermost = max(number for number, each in enumerate(chain) if each.row == key)
+    return chain[: outermost + 1]
 
 
 def _calls(spans: Iterable[Span]) -> tuple[int, ...]:
