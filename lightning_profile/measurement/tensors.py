@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
@@ -11,23 +11,33 @@ import torch
 def tensors_in(value: object) -> Iterator[torch.Tensor]:
     """Every tensor in nested tuples, lists, mappings and dataclasses, in order.
 
-    Also in the ``tensors`` of a container such as torchvision's list of images.
+    Also in the ``tensors`` of a container such as torchvision's list of images. A container that
+    is found again, perhaps inside of itself, is not looked into again.
     """
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from tensors_in(getattr(value, field.name, None))
-    elif isinstance(tensors := getattr(value, "tensors", None), (torch.Tensor, tuple, list)):
-        yield from tensors_in(tensors)
+    return _tensors_in(value, set())
 
 
 def batch_size(batch: object) -> int | None:
     """Length of the first tensor with a dimension, ``None`` if there is no such tensor."""
     return next((len(tensor) for tensor in tensors_in(batch) if tensor.dim()), None)
+
+
+def _tensors_in(value: object, seen: set[int]) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif (parts := _parts(value)) is not None and id(value) not in seen:
+        seen.add(id(value))
+        for part in parts:
+            yield from _tensors_in(part, seen)
+
+
+def _parts(value: object) -> Iterable[object] | None:
+    if isinstance(value, (tuple, list)):
+        return value
+    if isinstance(value, Mapping):
+        return value.values()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    # Not by ``getattr``: a property runs the user's code, which may do anything.
+    tensors = getattr(value, "__dict__", {}).get("tensors")
+    return (tensors,) if isinstance(tensors, (torch.Tensor, tuple, list)) else None
