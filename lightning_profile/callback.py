@@ -180,12 +180,8 @@ class LayerProfiler(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave nothing behind, and print the table of the last window."""
         self._guard(self._close_windows)
-        if self._is_active and not any(each.has_tried for each in self._stages.values()):
-            warnings.warn(
-                f"the training ended before a window opened ({self._schedule}): there is no layer "
-                "profile",
-                stacklevel=2,
-            )
+        if self._is_active:
+            self._name_stages_without_a_window(stage)
         self._guard(self._print_summary)
         if self._report is not None:
             self._guard(self._report.close)
@@ -245,6 +241,20 @@ class LayerProfiler(Callback):
         if self._report is not None:
             reading_time_ns = time.perf_counter_ns() - started_ns
             self._report.write(replace(result, reading_time_ns=reading_time_ns))
+
+    def _name_stages_without_a_window(self, ended: str) -> None:
+        missed = [name for name, each in self._stages.items() if not each.has_tried]
+        if len(missed) == len(self._stages):
+            warnings.warn(
+                f"the training ended before a window opened ({self._schedule}): there is no layer "
+                "profile",
+                stacklevel=3,
+            )
+        elif missed == [VALIDATE] or (missed and ended == "fit"):
+            warnings.warn(
+                f"no window opened in {missed[0]} ({self._schedule}): it has no layer profile",
+                stacklevel=3,
+            )
 
     def _print_summary(self) -> None:
         if self._report is not None:

@@ -72,6 +72,8 @@ class StageRecorder:
             epoch_steps: Batches to come, ``inf`` if unknown.
             first: The number of the first of them; not 0 in an epoch that is resumed.
         """
+        if not epoch_steps:
+            return
         self._plan = self._schedule
         if epoch_steps < self._schedule.steps:
             self._plan = self._schedule.shrink_to(int(epoch_steps))
