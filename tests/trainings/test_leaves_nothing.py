@@ -30,8 +30,8 @@ from tests.trainings.witness import fingerprint
 MODELS = [Validated, Gan, Hooked, Sequences, Tied, checkpointed(use_reentrant=False)]
 
 
-def profiler() -> LayerProfiler:
-    return LayerProfiler("all", SCHEDULE, ["train", "validate"])
+def profiler(model: object = Model) -> LayerProfiler:
+    return LayerProfiler("all", SCHEDULE, ["train", "validate"] if model is Validated else "train")
 
 
 def changed(before: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -51,7 +51,7 @@ def _lightning_has_made_its_own_changes(tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.parametrize("model", MODELS)
 def test_the_process_is_as_it_was(tmp_path: Path, model: Callable[[], LightningModule]) -> None:
     before = surroundings()
-    train(tmp_path, profiler(), model=model, max_epochs=2)
+    train(tmp_path, profiler(model), model=model, max_epochs=2)
     assert changed(before) == {}
     assert not is_profiler_running()
     assert torch.autograd._profiler_enabled() is False
@@ -95,7 +95,7 @@ def test_so_it_is_after_a_fault_of_ours(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("lightning_profile.pipeline.attribute", broken)
     before = surroundings()
     with pytest.warns(UserWarning, match="a broken stage"):
-        train(tmp_path, profiler(), model=Validated)
+        train(tmp_path, profiler(Validated), model=Validated)
     assert changed(before) == {}
 
 
@@ -122,7 +122,7 @@ def test_the_model_and_what_trains_it_are_as_without(
 ) -> None:
     bare, profiled = (
         train(tmp_path / name, *callbacks, model=model)
-        for name, callbacks in (("bare", []), ("profiled", [profiler()]))
+        for name, callbacks in (("bare", []), ("profiled", [profiler(model)]))
     )
     assert parts(*profiled) == parts(*bare)
 
@@ -164,7 +164,7 @@ def test_the_model_is_copied_and_pickled_as_without(
     tmp_path: Path, model: Callable[[], LightningModule]
 ) -> None:
     made = []
-    for name, callbacks in (("bare", []), ("profiled", [profiler()])):
+    for name, callbacks in (("bare", []), ("profiled", [profiler(model)])):
         trained, _ = train(tmp_path / name, *callbacks, model=model)
         trained.trainer = None  # type: ignore[assignment]
         loaded = pickle.loads(pickle.dumps(trained))  # noqa: S301
