@@ -75,11 +75,16 @@ def analyse(
     )
     reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
     rows = [layer for layer in rows if layer.qualified_name in reported]
+    first_calls = _first_calls((*costed, *costed_inferred))
+    derived = [
+        layer for layer in rows if not layer.is_container and layer.qualified_name in first_calls
+    ]
+    states = theory.optimizer_states(
+        optimizers, [dict(layer.module.named_parameters()) for layer in derived]
+    )
     derivations = {
-        layer.qualified_name: _derivation(layer, call, optimizers)
-        for layer in rows
-        if not layer.is_container
-        and (call := _first_call(layer, (*costed, *costed_inferred))) is not None
+        layer.qualified_name: _derivation(layer, first_calls[layer.qualified_name], state)
+        for layer, state in zip(derived, states, strict=True)
     }
     return WindowResult(
         stage=stage,
@@ -107,24 +112,17 @@ def analyse(
     )
 
 
-def _first_call(layer: Layer, costed: Sequence[CostedCall | None]) -> CostedCall | None:
-    return next(
-        (
-            each
-            for each in costed
-            if each is not None
-            and each.call.layer == layer.qualified_name
-            and each.call.is_complete
-        ),
-        None,
-    )
+def _first_calls(costed: Sequence[CostedCall | None]) -> dict[str, CostedCall]:
+    """The first complete call of each layer."""
+    first: dict[str, CostedCall] = {}
+    for each in costed:
+        if each is not None and each.call.is_complete:
+            first.setdefault(each.call.layer, each)
+    return first
 
 
-def _derivation(
-    layer: Layer, costed: CostedCall, optimizers: Sequence[optim.Optimizer]
-) -> Derivation:
+def _derivation(layer: Layer, costed: CostedCall, state: Equation | None) -> Derivation:
     equations = theory.footprint(layer, costed.call)
-    state = theory.optimizer_state(optimizers, dict(layer.module.named_parameters()))
     return Derivation(
         layer=layer,
         call=costed.call,

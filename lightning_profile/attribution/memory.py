@@ -22,28 +22,27 @@ def follow_blocks(
     Returns:
         Per row the most bytes of its own blocks that were alive at one moment.
     """
-    owner_of: dict[int, tuple[Span, int]] = {}
+    owners_of: dict[int, tuple[list[Span], int]] = {}
     live: defaultdict[RowKey, int] = defaultdict(int)
     peaks: defaultdict[RowKey, int] = defaultdict(int)
     for allocation, span in _in_time_order(ops, spans):
         if allocation.device_type != memory_device:
             continue
-        for each in span.chain():
+        around = list(span.chain())
+        for each in around:
             each.reserved_bytes = allocation.reserved_bytes
-        if allocation.bytes > 0:
-            owner_of[allocation.address] = (span, allocation.bytes)
-            for each in span.chain():
-                each.allocated_bytes += allocation.bytes
-                live[each.row] += allocation.bytes
+        size = allocation.bytes
+        if size > 0:
+            owners_of[allocation.address] = (around, size)
+            for each in around:
+                each.allocated_bytes += size
+                live[each.row] += size
                 peaks[each.row] = max(peaks[each.row], live[each.row])
             continue
-        owner, size = owner_of.pop(allocation.address, (None, 0))
-        if owner is None:  # from before the window
-            continue
-        freed_by = set(map(id, span.chain()))
-        for each in owner.chain():
+        owners, size = owners_of.pop(allocation.address, ([], 0))  # none if from before the window
+        for each in owners:
             live[each.row] -= size
-            if id(each) in freed_by:
+            if each in around:
                 each.allocated_bytes -= size
                 each.workspace_bytes += size
     return peaks

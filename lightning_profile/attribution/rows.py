@@ -43,7 +43,7 @@ def attribute(
         rows = dict.fromkeys(each.row for each in span.chain())
         for row in rows:
             inside[row].append(span)
-        nearest = next((row for row in rows if row[1] in reported), rest[span.step].row)
+        nearest = next((row for row in rows if row[1] in reported), rest[span.row[0]].row)
         own[nearest].append(span)
     sums = _Sums(ops, own_times_ns, _never_executed(ops, calls))
     return [sums.row(key, members, own[key], peaks.get(key, 0)) for key, members in inside.items()]
@@ -53,7 +53,7 @@ class _Sums:
     """Adds up what the operators of spans did."""
 
     def __init__(
-        self, ops: Sequence[Op], own_times_ns: Sequence[int], never_executed: Collection[int]
+        self, ops: Sequence[Op], own_times_ns: Sequence[int], never_executed: set[int]
     ) -> None:
         self._ops = ops
         self._own_times_ns = own_times_ns
@@ -64,11 +64,11 @@ class _Sums:
         self, key: RowKey, spans: Sequence[Span], own: Sequence[Span], peak_allocated_bytes: int
     ) -> Measurement:
         step, layer, phase = key
-        executions = list(
-            dict.fromkeys(each for span in spans for each in span.chain() if each.row == key)
-        )
+        inside = dict.fromkeys(each for span in spans for each in _up_to(key, span))
+        executions = [each for each in inside if each.row == key]
         work = self._work(spans)
-        ran = [self._ops[position] for position in _positions(spans)]
+        positions = _positions(spans)
+        ran = [self._ops[position] for position in positions]
         direct = [self._ops[position] for position in _positions(executions)]
         direct = [op for op in direct if op.call is None]
         return Measurement(
@@ -76,20 +76,18 @@ class _Sums:
             phase=phase,
             step=step,
             calls=_calls(executions),
-            calls_inside=_calls(
-                dict.fromkeys(each for span in spans for each in _up_to(key, span))
-            ),
+            calls_inside=_calls(inside),
             counted_flop=work.counted_flop,
             counted_elementwise_flop=work.counted_elementwise_flop,
             cpu_time_ns=work.cpu_time_ns,
             device_time_ns=work.device_time_ns,
             kernels=work.kernels,
-            own=self._work(own),
+            own=work if own == spans else self._work(own),
             allocated_bytes=sum(each.allocated_bytes for each in executions),
             workspace_bytes=sum(each.workspace_bytes for each in executions),
             peak_allocated_bytes=peak_allocated_bytes,
             reserved_bytes=executions[-1].reserved_bytes,
-            operators=self._operators(spans),
+            operators=self._operators(positions),
             direct_operators=_names(direct),
             direct_products=_names(op for op in direct if op.counted_flop or op.is_uncounted),
             is_repeated=any(span.is_repeated for span in spans),
@@ -100,9 +98,9 @@ class _Sums:
     def _work(self, spans: Sequence[Span]) -> Work:
         positions = _positions(spans)
         ops = [self._ops[position] for position in positions]
-        executed = [
-            self._ops[position] for position in positions if position not in self._never_executed
-        ]
+        executed = ops
+        if not self._never_executed.isdisjoint(positions):
+            executed = [self._ops[each] for each in positions if each not in self._never_executed]
         return Work(
             counted_flop=(
                 None
@@ -117,18 +115,21 @@ class _Sums:
             kernels=sum(op.kernels for op in ops) if self._has_device else None,
         )
 
-    def _operators(self, spans: Sequence[Span]) -> tuple[OperatorUse, ...]:
+    def _operators(self, positions: Sequence[int]) -> tuple[OperatorUse, ...]:
         by_name: defaultdict[str, list[int]] = defaultdict(list)
-        for position in _positions(spans):
-            if self._ops[position].call is None:
-                by_name[self._ops[position].name].append(position)
+        for position in positions:
+            op = self._ops[position]
+            if op.call is None:
+                by_name[op.name].append(position)
         uses = [
             OperatorUse(
                 name=name,
                 count=len(positions),
                 cpu_time_ns=sum(self._own_times_ns[position] for position in positions),
-                device_time_ns=_known_sum(
-                    self._ops[position].device_time_ns for position in positions
+                device_time_ns=(
+                    _known_sum(self._ops[position].device_time_ns for position in positions)
+                    if self._has_device
+                    else None
                 ),
             )
             for name, positions in by_name.items()

@@ -23,9 +23,8 @@ class Span:
     """One execution of a phase: a call, its backward, or a step's unattributed rest.
 
     Attributes:
-        layer: Qualified name; ``None`` for the rest.
-        phase: Likewise.
-        step: The batch that it ran in.
+        row: The row that it is summed in: the batch that it ran in, and the layer's qualified
+            name and the phase, both ``None`` for the rest.
         position: Of its call, in the window's list; ``None`` for the rest.
         parent: The same phase of the call that encloses this one.
         ops: Positions of its operators that belong to no span inside of it.
@@ -36,9 +35,7 @@ class Span:
         is_repeated: Whether an autograd node of it ran more than once.
     """
 
-    layer: str | None
-    phase: Phase | None
-    step: int
+    row: RowKey
     position: int | None = None
     parent: Span | None = None
     ops: list[int] = field(default_factory=list)
@@ -47,11 +44,6 @@ class Span:
     workspace_bytes: int = 0
     reserved_bytes: int | None = None
     is_repeated: bool = False
-
-    @property
-    def row(self) -> RowKey:
-        """The row that it is summed in."""
-        return self.step, self.layer, self.phase
 
     def chain(self) -> Iterator[Span]:
         """Itself and the spans around it, from inside out."""
@@ -71,7 +63,7 @@ def assign_spans(
         calls: The window's list of calls that the operators' ``call`` fields point into.
     """
     spans = _Spans(calls)
-    rest = {op.step: Span(None, None, op.step) for op in ops}
+    rest = {step: Span((step, None, None)) for step in dict.fromkeys(op.step for op in ops)}
     creators = _forward_calls(ops, calls)
     nodes_run: set[tuple[int, int | None, int]] = set()
     assigned: list[Span] = []
@@ -116,9 +108,7 @@ class _Spans:
         if key not in self._known:
             above = self._enclosing(call)
             self._known[key] = Span(
-                call.layer,
-                phase,
-                step,
+                (step, call.layer, phase),
                 position,
                 None if above is None else self.of(above, phase, step),
             )

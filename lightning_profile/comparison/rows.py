@@ -22,7 +22,6 @@ from lightning_profile.comparison.notes import (
 )
 from lightning_profile.comparison.summary import sum_costs, summarise
 from lightning_profile.records import (
-    Call,
     Comparison,
     Cost,
     CostedCall,
@@ -58,8 +57,9 @@ def compare(
         graph_fault: Why there are none.
     """
     rows: defaultdict[tuple[str | None, Phase | None], list[Measurement]] = defaultdict(list)
+    summarised = set(steps)
     for row in measurements:
-        if row.step in set(steps):
+        if row.step in summarised:
             rows[row.layer, row.phase].append(row)
     by_name = {layer.qualified_name: layer for layer in layers}
     by_step = {(row.layer, row.phase, row.step): row for row in measurements}
@@ -101,7 +101,8 @@ class _Window:
         self._rows = rows
         self._layers = layers
         self._calls = calls
-        self._inferred = inferred
+        self._forwards = _forwards_by_layer(calls)
+        self._inferred = _forwards_by_layer(inferred)
         self._graph_fault = graph_fault
         self._steps = steps
 
@@ -138,8 +139,9 @@ class _Window:
         steps: int,
         notes: list[str],
     ) -> Comparison:
-        calls = self._forward_calls(layer)
-        if measured is not None:
+        if measured is None:
+            calls = self._forward_calls(layer)
+        else:
             calls = [call for p in measured.calls if (call := self._calls[p]) is not None]
         cost, reason = self._cost(layer, phase, measured, calls)
         if measured is not None and measured.is_repeated:
@@ -242,26 +244,21 @@ class _Window:
 
     def _forward_calls(self, layer: Layer) -> list[CostedCall]:
         """The layer's forward calls in the first step that has any."""
-        own = [
-            call
-            for call in (self._inferred if layer.in_compiled_graph else self._calls)
-            if call is not None
-            and call.call.layer == layer.qualified_name
-            and call.call.phase is Phase.FORWARD
-        ]
+        forwards = self._inferred if layer.in_compiled_graph else self._forwards
+        own = forwards.get(layer.qualified_name, [])
         return [call for call in own if call.call.step == own[0].call.step]
 
     def _typical_steps(self, rows: Sequence[Measurement]) -> set[int]:
         """Steps in which the layer, and all inside of it, was called with the same shapes."""
+        if len(rows) <= 1:
+            return {row.step for row in rows}
         kinds = {row.step: self._kind(row) for row in rows}
-        if not kinds:
-            return set()
         commonest, _ = Counter(kinds.values()).most_common(1)[0]
         return {step for step, kind in kinds.items() if kind == commonest}
 
-    def _kind(self, row: Measurement) -> tuple[Call, ...]:
-        calls = (self._calls[position] for position in row.calls_inside)
-        return tuple(replace(call.call, step=0, parent=None) for call in calls if call is not None)
+    def _kind(self, row: Measurement) -> tuple[object, ...]:
+        calls = [call.call for p in row.calls_inside if (call := self._calls[p]) is not None]
+        return tuple((call.layer, call.index, call.geometry) for call in calls)
 
     def _step_notes(self, rows: Sequence[Measurement], typical: int) -> list[str]:
         ran = len({row.step for row in rows})
@@ -271,3 +268,11 @@ class _Window:
         if typical < ran:
             notes.append(OTHER_SHAPES.format(ran, typical))
         return notes
+
+
+def _forwards_by_layer(calls: Sequence[CostedCall | None]) -> dict[str, list[CostedCall]]:
+    forwards: defaultdict[str, list[CostedCall]] = defaultdict(list)
+    for call in calls:
+        if call is not None and call.call.phase is Phase.FORWARD:
+            forwards[call.call.layer].append(call)
+    return forwards

@@ -15,6 +15,8 @@ _Work = TypeVar("_Work", bound=Work)
 
 def sum_costs(costs: Sequence[Cost]) -> Cost:
     """The cost of several products or calls together; derivations follow one another."""
+    if len(costs) == 1:
+        return costs[0]
     return Cost(
         flop=sum(cost.flop for cost in costs),
         elementwise_flop=_sum(cost.elementwise_flop for cost in costs),
@@ -35,6 +37,8 @@ def steps_of_one_batch_size(batch_sizes: Mapping[int, int | None]) -> list[int]:
 
 def summarise(rows: Sequence[Measurement]) -> Measurement:
     """One row for several steps: median times; the rest as in the step of median CPU time."""
+    if len(rows) == 1:
+        return rows[0]
     middle = sorted(rows, key=lambda row: row.cpu_time_ns)[(len(rows) - 1) // 2]
     own = _with_median_times(middle.own, [row.own for row in rows])
     return replace(_with_median_times(middle, rows), own=own)

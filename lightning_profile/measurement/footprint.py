@@ -16,13 +16,11 @@ def measure_footprint(layer: Layer, optimizers: Sequence[optim.Optimizer]) -> Fo
     Activations and the output are gone once a step has ended, so they are ``None`` here.
     """
     parameters = list(layer.module.parameters())
-    own = {id(parameter) for parameter in parameters}
     state = [
         value
         for optimizer in optimizers
-        for parameter, values in optimizer.state.items()
-        if id(parameter) in own
-        for value in values.values()
+        for parameter in parameters
+        for value in optimizer.state.get(parameter, {}).values()
         if isinstance(value, torch.Tensor)
     ]
     return Footprint(

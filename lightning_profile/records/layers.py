@@ -121,6 +121,20 @@ class Call:
     is_complete: bool = True
 
     @property
+    def geometry(self) -> tuple[object, ...]:
+        """All that a formula may depend on, to be compared: not which call it was, nor where."""
+        return (
+            self.phase,
+            self.inputs,
+            self.outputs,
+            self.parameters,
+            self.options,
+            self.is_training,
+            self.device_type,
+            self.is_complete,
+        )
+
+    @property
     def dtype(self) -> dtype | None:
         """The first output's element type, ``None`` if there is no tensor output."""
         return self.outputs[0].dtype if self.outputs else None

@@ -26,7 +26,7 @@ from lightning_profile.theory import (  # noqa: F401  (register their families)
 from lightning_profile.theory.attention import ScaledDotProduct, scaled_dot_product
 from lightning_profile.theory.cost import phase_cost, product_costs
 from lightning_profile.theory.expression import Expression, symbol
-from lightning_profile.theory.optimizer_state import optimizer_state
+from lightning_profile.theory.optimizer_state import optimizer_states
 from lightning_profile.theory.registry import (
     cost_call,
     cost_calls,
@@ -46,7 +46,7 @@ __all__ = [
     "cost_calls",
     "footprint",
     "kept_activations",
-    "optimizer_state",
+    "optimizer_states",
     "phase_cost",
     "phase_costs",
     "product_costs",

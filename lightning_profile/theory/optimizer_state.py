@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,33 +29,46 @@ _RULES: dict[type[optim.Optimizer], _Rule] = {
 }
 
 
-def optimizer_state(
-    optimizers: Sequence[optim.Optimizer], parameters: Mapping[str, nn.Parameter]
-) -> Equation | None:
-    """What the optimizers keep for ``parameters`` on paper, in bytes.
+def optimizer_states(
+    optimizers: Sequence[optim.Optimizer], layers: Sequence[Mapping[str, nn.Parameter]]
+) -> list[Equation | None]:
+    """What the optimizers keep on paper for the parameters of each layer, in bytes.
 
     Args:
         optimizers: All optimizers of the training.
-        parameters: The parameters of one layer by name.
+        layers: The parameters of each layer by name.
 
     Returns:
-        The sum over the trainable parameters that an optimizer updates; ``None`` if one of
-        them is updated by an optimizer whose state is not known here.
+        Per layer, the sum over the trainable parameters that an optimizer updates; ``None`` if
+        one of them is updated by an optimizer whose state is not known here.
     """
-    names = {id(value): name for name, value in parameters.items() if value.requires_grad}
-    terms: list[Expression] = []
+    owners: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+    for position, parameters in enumerate(layers):
+        for name, parameter in parameters.items():
+            if parameter.requires_grad:
+                owners[id(parameter)].append((position, name))
+    terms: list[list[Expression]] = [[] for _ in layers]
+    unknown: set[int] = set()
     for optimizer in optimizers:
         rule = _RULES.get(type(optimizer))
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if id(parameter) not in names:
-                    continue
-                if rule is None:
-                    return None
-                tensors, scalar_bytes = rule(group)
-                parameter_bytes = symbol(f"{names[id(parameter)]} bytes", parameter.nbytes)
-                if tensors:
-                    terms.append(symbol("tensors kept", tensors) * parameter_bytes)
-                if scalar_bytes:
-                    terms.append(symbol("step counter", scalar_bytes))
-    return total(terms).equation("optimizer_state_bytes", "B")
+                for position, name in owners.get(id(parameter), ()):
+                    if rule is None:
+                        unknown.add(position)
+                        continue
+                    terms[position] += _kept(rule(group), parameter, name)
+    return [
+        None if position in unknown else total(each).equation("optimizer_state_bytes", "B")
+        for position, each in enumerate(terms)
+    ]
+
+
+def _kept(counts: tuple[int, int], parameter: nn.Parameter, name: str) -> list[Expression]:
+    tensors, scalar_bytes = counts
+    terms = []
+    if tensors:
+        terms.append(symbol("tensors kept", tensors) * symbol(f"{name} bytes", parameter.nbytes))
+    if scalar_bytes:
+        terms.append(symbol("step counter", scalar_bytes))
+    return terms

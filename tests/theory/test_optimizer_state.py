@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn, optim
 
-from lightning_profile.theory import optimizer_state
+from lightning_profile.theory import optimizer_states
 from tests.theory.arithmetic import evaluate
 
 CASES = [
@@ -39,14 +39,16 @@ def test_theory_is_what_a_step_leaves_in_memory(
     optimizer = kind(module.parameters(), **options)
     module(torch.ones(1, 3, 5, 5)).sum().backward()
     optimizer.step()
-    equation = optimizer_state([optimizer], dict(module.named_parameters()))
+    equation = optimizer_states([optimizer], [dict(module.named_parameters())])[0]
     assert equation is not None
     assert equation.value == evaluate(equation.numbers) == state_in_memory(optimizer)
 
 
 def test_the_derivation_names_the_parameters() -> None:
     module = nn.Linear(3, 4)
-    equation = optimizer_state([optim.Adam(module.parameters())], dict(module.named_parameters()))
+    equation = optimizer_states(
+        [optim.Adam(module.parameters())], [dict(module.named_parameters())]
+    )[0]
     assert equation is not None
     assert equation.symbols == (
         "tensors kept · weight bytes + step counter + tensors kept · bias bytes + step counter"
@@ -57,7 +59,7 @@ def test_frozen_and_foreign_parameters_have_no_state() -> None:
     module, other = nn.Linear(3, 4), nn.Linear(5, 5)
     module.bias.requires_grad_(requires_grad=False)
     optimizer = optim.Adam([*module.parameters(), *other.parameters()])
-    equation = optimizer_state([optimizer], dict(module.named_parameters()))
+    equation = optimizer_states([optimizer], [dict(module.named_parameters())])[0]
     assert equation is not None
     assert equation.value == 2 * 4 * 12 + 4
 
@@ -65,7 +67,7 @@ def test_frozen_and_foreign_parameters_have_no_state() -> None:
 def test_an_unknown_optimizer_is_unknown() -> None:
     module = nn.Linear(3, 4)
     optimizer = optim.NAdam(module.parameters())
-    assert optimizer_state([optimizer], dict(module.named_parameters())) is None
-    nothing = optimizer_state([optimizer], {})
+    assert optimizer_states([optimizer], [dict(module.named_parameters())])[0] is None
+    nothing = optimizer_states([optimizer], [{}])[0]
     assert nothing is not None
     assert nothing.value == 0
