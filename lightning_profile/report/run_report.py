@@ -72,7 +72,10 @@ class RunReport:
             writer: Any = getattr(logger, "experiment", None)
             if _is_tensorboard(writer):
                 self._tensorboard_folder = logger.save_dir
-                self._places[f"{name}'s text"] = TensorBoardReport(writer, self._layers).write
+                report = TensorBoardReport(writer, self._layers)
+                if _adds_scalars_as_they_are(logger):
+                    self._places[name] = report.write_scalars
+                self._places[f"{name}'s text"] = report.write
 
     def announce(self, resolved: Sequence[tuple[str, Sequence[Layer]]]) -> None:
         """Say what each pattern resolved to, a line each."""
@@ -119,6 +122,12 @@ def _is_tensorboard(writer: object) -> bool:
     return any(
         kind.__module__.startswith("torch.utils.tensorboard") for kind in type(writer).__mro__
     )
+
+
+def _adds_scalars_as_they_are(logger: Logger) -> bool:
+    """Whether this is Lightning's own, without a prefix, so that its writer can be given them."""
+    is_own = type(logger).log_metrics.__module__.split(".")[0] in ("lightning_fabric", "lightning")
+    return is_own and not getattr(logger, "_prefix", "")
 
 
 def _describe(layers: Sequence[Layer]) -> str:

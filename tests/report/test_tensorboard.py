@@ -5,10 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_profile import Schedule
+from lightning_profile.report import RunReport
 from lightning_profile.report.scalars import chart_layout, scalars
 from lightning_profile.report.tensorboard import TensorBoardReport
 from tests.report.results import LAYER, comparison, result
@@ -56,6 +59,38 @@ def test_the_layout_and_each_derivation_are_written_once_and_at_once(tmp_path: P
     assert "Training data: mnist, or so. Device: A Processor." in texts[0]
     assert "Unknown: no theory." in texts[1]
     writer.close()
+
+
+def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder)).Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_scalars_of_one_event_are_those_of_an_event_each(tmp_path: Path) -> None:
+    window = result(comparison())
+    TensorBoardReport(SummaryWriter(tmp_path / "one"), [LAYER]).write_scalars(window)
+    logger = TensorBoardLogger(tmp_path, name="each", version="")
+    logger.log_metrics(scalars(window), step=window.global_step)
+    logger.save()
+    assert read_scalars(tmp_path / "one") == read_scalars(tmp_path / "each")
+    assert set(read_scalars(tmp_path / "one")) == set(scalars(window))
+
+
+def test_a_loggers_prefix_and_its_own_way_of_logging_are_kept(tmp_path: Path) -> None:
+    class Selective(TensorBoardLogger):
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+            super().log_metrics({"only/this": 1.0}, step)
+
+    with_prefix = TensorBoardLogger(tmp_path, name="prefix", version="", prefix="mine")
+    selective = Selective(tmp_path, name="own", version="")
+    report = RunReport([LAYER], Schedule())
+    report.open([with_prefix, selective], None)
+    report.write(result(comparison()))
+    assert all(tag.startswith("mine-") for tag in read_scalars(tmp_path / "prefix"))
+    assert set(read_scalars(tmp_path / "own")) == {"only/this"}
 
 
 @pytest.mark.parametrize("phase", ["forward", "backward"])
