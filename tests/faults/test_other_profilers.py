@@ -46,8 +46,14 @@ def ours_among(warned: Any) -> list[str]:
 class Theirs(Callback):
     """A user's profiler from the start of step ``first`` to the end of step ``last``."""
 
-    def __init__(self, make: Callable[[], Any], first: int, last: int) -> None:
-        self.make, self.first, self.last = make, first, last
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        first: int,
+        last: int,
+        count: Callable[[Any], int] = convolutions,
+    ) -> None:
+        self.make, self.first, self.last, self.count = make, first, last, count
         self.seen: list[int] = []
         self.session: Any = None
 
@@ -59,7 +65,7 @@ class Theirs(Callback):
     def on_train_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
         if arguments[-1] == self.last:
             self.session.__exit__(None, None, None)
-            self.seen.append(convolutions(self.session))
+            self.seen.append(self.count(self.session))
             self.session = None
 
 
