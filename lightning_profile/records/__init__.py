@@ -4,9 +4,17 @@ Every record is frozen. ``None`` means unknown or not observed, ``0`` means trul
 stand in the field names: bytes, FLOP (one add or one multiply) and nanoseconds, never scaled.
 
 layers is what is looked at (Layer, Call), costs pen and paper (Cost, Derivation), measurements
-what the machine did (Op, Measurement), and results both side by side (Comparison, WindowResult).
+what the machine did (Op, Measurement), results both side by side (Comparison, WindowResult), and
+ceilings what the device could do at best (Ceilings, Roofline).
 """
 
+from lightning_profile.records.ceilings import (
+    ARITHMETIC_KINDS,
+    ArithmeticKind,
+    Ceilings,
+    MathsMode,
+    Roofline,
+)
 from lightning_profile.records.costs import (
     Cost,
     CostedCall,
@@ -26,8 +34,11 @@ from lightning_profile.records.results import (
 )
 
 __all__ = [
+    "ARITHMETIC_KINDS",
     "Allocation",
+    "ArithmeticKind",
     "Call",
+    "Ceilings",
     "Comparison",
     "Cost",
     "CostedCall",
@@ -37,6 +48,7 @@ __all__ = [
     "Footprint",
     "FootprintComparison",
     "Layer",
+    "MathsMode",
     "Measurement",
     "Op",
     "OperatorUse",
@@ -44,6 +56,7 @@ __all__ = [
     "Phase",
     "PhaseCosts",
     "RankSpread",
+    "Roofline",
     "TensorFact",
     "WindowResult",
     "Work",
