@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,16 @@ PACKAGE = Path(__file__).parent.parent / "lightning_profile"
 SHARED = {"records", "version", "faults"}  # what every stage may know
 # What knows Lightning or the order of the stages.
 CONDUCTORS = {"callback", "stage_recorder", "trainer_facts", "pipeline", "__init__"}
+STAGES = {
+    "selection",
+    "measurement",
+    "theory",
+    "attribution",
+    "devices",
+    "comparison",
+    "report",
+}
+OTHERS = {"schedule", "ranks", "mnist"}  # no part of the pipeline
 SCHEDULE_READERS = {"report"}  # the schedule is part of what a run reports
 
 
@@ -38,6 +49,12 @@ def _imported_stages(path: Path) -> set[str]:
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if _stage(path) not in CONDUCTORS)
 
 
+def test_every_file_belongs_to_a_stage_that_is_known() -> None:
+    found = {_stage(path) for path in PACKAGE.rglob("*.py")}
+    assert found == STAGES | SHARED | CONDUCTORS | OTHERS
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} >= STAGES
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_stage_imports_only_records_and_itself(path: Path) -> None:
     stage = _stage(path)
@@ -55,9 +72,9 @@ def test_only_the_demo_imports_the_demo() -> None:
     ]
 
 
-def test_importing_does_nothing_and_needs_no_demo_package() -> None:
+def test_importing_does_nothing_and_needs_no_demo_package(tmp_path: Path) -> None:
     program = (
-        "import sys, logging, warnings, torch, pytorch_lightning\n"
+        "import os, pathlib, sys, logging, warnings, torch, pytorch_lightning\n"
         "before = (logging.root.handlers[:], warnings.filters[:], warnings.showwarning,\n"
         "          torch.nn.Module.__call__)\n"
         "modules = set(sys.modules)\n"
@@ -68,8 +85,14 @@ def test_importing_does_nothing_and_needs_no_demo_package() -> None:
         "new = set(sys.modules) - modules\n"
         "assert not {'sklearn', 'jsonargparse', 'torchvision'} & new, new\n"
         "assert not [name for name in sys.modules if name.startswith('lightning_profile.mnist')]\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "assert not pathlib.Path(os.environ['XDG_CACHE_HOME'], 'lightning_profile').exists()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
