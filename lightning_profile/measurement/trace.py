@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from torch._C._autograd import DeviceType
@@ -25,11 +26,26 @@ from lightning_profile.records import Allocation, Op
 
 _OPERATOR, _ALLOCATION = _EventType.TorchOp, _EventType.Allocation
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
+_BEGINS, _ENDS = " begins", " ends"
 
 
-def mark_step(step: int) -> record_function:
-    """A range that marks the training batch ``step`` in the trace."""
-    return record_function(f"{STEP_MARK}{step}")
+def mark_begin(step: int) -> None:
+    """Mark the moment at which the training batch ``step`` begins.
+
+    Not a range: another profiler may take the session before its end, and up to torch 2.13 to
+    close a range in a session that it wasn't opened in ends the process.
+    """
+    _mark(f"{STEP_MARK}{step}{_BEGINS}")
+
+
+def mark_end(step: int) -> None:
+    """Mark the moment at which the training batch ``step`` has ended."""
+    _mark(f"{STEP_MARK}{step}{_ENDS}")
+
+
+def _mark(name: str) -> None:
+    with record_function(name):
+        pass
 
 
 def read_ops(results: Any, *, has_device: bool) -> list[Op]:
@@ -68,20 +84,29 @@ class _Reader:
         self._has_device = bool(self._device_work)
         self._flat = {(event.correlation_id(), event.name()): event for event in host}
         self._step_starts: list[int] = []
-        self._steps: list[tuple[int, int]] = []  # (end, number), beside _step_starts
+        self._steps: list[_Step] = []  # beside _step_starts
 
     def find_steps(self, roots: Sequence[Any]) -> None:
         """Note when each marked step began and ended.
 
         Raises:
-            LostWindowError: If there is no mark, so that nothing read would be the window's.
+            LostWindowError: If a mark is missing, so that what is read is not the window's.
         """
-        for event in roots:
+        begins: list[Any] = []
+        ends: list[Any] = []
+        outer = list(roots)[::-1]
+        while outer:
+            event = outer.pop()
             if event.name.startswith(STEP_MARK):
-                self._step_starts.append(event.start_time_ns)
-                self._steps.append((event.end_time_ns, int(event.name[len(STEP_MARK) :])))
-        if not self._steps:
+                (begins if event.name.endswith(_BEGINS) else ends).append(event)
+            elif event.tag != _OPERATOR or event.extra_fields.scope == RecordScope.USER_SCOPE:
+                outer.extend(event.children[::-1])  # a range of the user's may be around a step
+        if not begins or len(begins) != len(ends):
             raise LostWindowError("another profiler")
+        for begin, end in zip(begins, ends, strict=True):
+            self._step_starts.append(begin.start_time_ns)
+            number = int(begin.name[len(STEP_MARK) : -len(_BEGINS)])
+            self._steps.append(_Step(number, end.end_time_ns, begin.start_tid))
 
     def read(self, events: Iterable[Any]) -> None:
         """Append the roots ``events`` and all below them that began within a step."""
@@ -91,13 +116,22 @@ class _Reader:
         for event in below.allocations:  # outside of every operator
             step = self._step_at(event.start_time_ns)
             if step is not None:
-                self.ops.append(_loose_allocation(event, step))
+                self.ops.append(_loose_allocation(event, step.number))
 
     def _read_operator(self, event: Any, *, parent: int | None, is_counted: bool) -> None:
         # By its own time: below a picture of a step there can be operators of the next one.
         step = self._step_at(event.start_time_ns)
         if step is None:
+            if self._has_steps_within(event):
+                self.read(event.children)
             return
+        if event.name.startswith(STEP_MARK):
+            if event.name.endswith(_BEGINS):
+                step.position = len(self.ops)
+                self.ops.append(_whole_step(event, step))
+            return
+        if parent is None and event.start_tid == step.thread:
+            parent = step.position
         name, fields, children = event.name, event.extra_fields, event.children
         # Missing for work that others report and that ends after the window (a reduction of
         # gradients between processes): such an operator has times, but no arguments.
@@ -117,7 +151,7 @@ class _Reader:
         self.ops.append(
             Op(
                 name=name,
-                step=step,
+                step=step.number,
                 parent=parent,
                 call=int(name[len(CALL_MARK) :]) if name.startswith(CALL_MARK) else None,
                 thread=flat.start_thread_id() if is_numbered else None,
@@ -138,12 +172,15 @@ class _Reader:
         for child in below.operators:
             self._read_operator(child, parent=position, is_counted=is_counted)
 
-    def _step_at(self, time_ns: int) -> int | None:
+    def _step_at(self, time_ns: int) -> _Step | None:
         position = bisect.bisect_right(self._step_starts, time_ns) - 1
-        if position < 0:
+        if position < 0 or time_ns > self._steps[position].end_ns:
             return None
-        end, number = self._steps[position]
-        return number if time_ns <= end else None
+        return self._steps[position]
+
+    def _has_steps_within(self, event: Any) -> bool:
+        next_step = bisect.bisect_right(self._step_starts, event.start_time_ns)
+        return next_step < len(self._steps) and self._step_starts[next_step] < event.end_time_ns
 
     def _kernel_times_ns(self, device_events: Sequence[Any]) -> list[int]:
         return [
@@ -151,6 +188,14 @@ class _Reader:
             for event in device_events
             if (event.name, event.start_time_ns) in self._device_work
         ]
+
+
+@dataclass(slots=True)
+class _Step:
+    number: int
+    end_ns: int
+    thread: int  # that Lightning's loop runs on
+    position: int | None = None  # of the operator that stands for all of it
 
 
 class _Below(NamedTuple):
@@ -198,14 +243,27 @@ def _allocation(event: Any) -> Allocation:
 
 def _loose_allocation(event: Any, step: int) -> Op:
     """A block allocated or freed outside of every operator."""
+    return replace(
+        _plain(event.name, step, event.start_time_ns, event.start_time_ns),
+        allocations=(_allocation(event),),
+    )
+
+
+def _whole_step(begin: Any, step: _Step) -> Op:
+    """What encloses the operators of the loop's thread, from the first mark to the last."""
+    name = begin.name[: -len(_BEGINS)]
+    return _plain(name, step.number, begin.start_time_ns, step.end_ns)
+
+
+def _plain(name: str, step: int, start_ns: int, end_ns: int) -> Op:
     return Op(
-        name=event.name,
+        name=name,
         step=step,
         parent=None,
         call=None,
         thread=None,
-        start_ns=event.start_time_ns,
-        end_ns=event.start_time_ns,
+        start_ns=start_ns,
+        end_ns=end_ns,
         sequence_number=None,
         forward_thread=None,
         is_autograd_node=False,
@@ -214,5 +272,5 @@ def _loose_allocation(event: Any, step: int) -> Op:
         is_uncounted=False,
         kernels=0,
         device_time_ns=None,
-        allocations=(_allocation(event),),
+        allocations=(),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.profiler import ProfilerActivity, record_function
+from torch.profiler import ProfilerActivity
 from torch.profiler.profiler import _KinetoProfile
 
 from lightning_profile.measurement.calls import CallRecorder
@@ -17,7 +17,7 @@ from lightning_profile.measurement.other_profilers import (
     is_profiler_running,
     session_of_another,
 )
-from lightning_profile.measurement.trace import mark_step, read_ops
+from lightning_profile.measurement.trace import mark_begin, mark_end, read_ops
 from lightning_profile.records import Call, Layer, Op
 
 
@@ -56,19 +56,22 @@ class Window:
             profile_memory=True,
         )
         self._calls = CallRecorder(layers)
-        self._mark: record_function | None = None
         self._steps: list[int] = []
-        self._is_warm = False
         self._is_recording = False
         self._lost_to: str | None = None  # the profiler that took the session
 
     def warm_up(self) -> None:
-        """Switch the profiler on without keeping what it sees."""
+        """Switch the profiler on; what it sees before :meth:`start` is not read.
+
+        A profiler that is prepared and not started would be cheaper. But up to torch 2.13 a user's
+        profiler that is switched on meanwhile then fails, in the user's own code.
+        """
         with warnings.catch_warnings():
             # Said by torch before 2.14 of every profile; a window is one cycle.
             warnings.filterwarnings("ignore", message=".*Profiler clears events")
             self._profile.prepare_trace()
-        self._is_warm = True
+        self._profile.start_trace()
+        self._is_recording = True
 
     def start(self) -> None:
         """Keep what is seen from now on.
@@ -76,19 +79,17 @@ class Window:
         Raises:
             LostWindowError: If another profiler was switched on since the warm-up.
         """
-        self._lost_to = session_of_another(self._profile)
+        self._lost_to = self._taken_by()
         if self._lost_to is not None:
+            self._is_recording = False
             raise LostWindowError(self._lost_to)
-        self._profile.start_trace()
-        self._is_recording = True
         self._calls.attach()
 
     def begin_step(self, step: int) -> None:
         """Training batch ``step`` begins."""
         self._steps.append(step)
         self._calls.step = step
-        self._mark = mark_step(step)
-        self._mark.__enter__()  # type: ignore[no-untyped-call]
+        mark_begin(step)
 
     def end_step(self) -> None:
         """The batch has ended, its backward pass and optimizer step included.
@@ -96,10 +97,9 @@ class Window:
         Raises:
             Exception: What went wrong in a hook of ours during the step.
         """
+        if self._calls.step is not None:
+            mark_end(self._calls.step)
         self._calls.step = None
-        if self._mark is not None:
-            self._mark.__exit__(None, None, None)
-            self._mark = None
         if self._calls.fault is not None:
             fault, self._calls.fault = self._calls.fault, None
             raise fault
@@ -114,19 +114,19 @@ class Window:
             self._stop_profiler()
 
     def _stop_profiler(self) -> None:
-        if not self._is_warm:
+        if not self._is_recording:
             return
+        self._lost_to = self._taken_by()
+        if self._lost_to is None:  # to stop ours would stop theirs
+            self._profile.stop_trace()
+        self._is_recording = False
+
+    def _taken_by(self) -> str | None:
+        """The profiler that took the session; it may be gone by now."""
         other = session_of_another(self._profile)
-        if other is not None:  # to stop ours would stop theirs
-            self._lost_to = other
-        elif not self._is_recording:  # a prepared profiler can only be stopped once started
-            self._profile.start_trace()
-            self._profile.stop_trace()
-        elif is_profiler_running():
-            self._profile.stop_trace()
-        else:  # someone's came and went, and took ours with it
-            self._lost_to = "torch.profiler"
-        self._is_warm = self._is_recording = False
+        if other is None and not is_profiler_running():
+            return "torch.profiler"
+        return other
 
     def finish(self) -> Recording:
         """Close the window and read what was recorded.

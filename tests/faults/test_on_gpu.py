@@ -16,7 +16,10 @@ from tests.faults.test_exceptions import STEPS
 from tests.faults.test_exceptions import profiler as early_profiler
 from tests.faults.test_other_profilers import Theirs, profiler
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore:Warning. Profiler clears events"),
+]
 
 ON_GPU: dict[str, Any] = {"accelerator": "gpu", "devices": 1}
 

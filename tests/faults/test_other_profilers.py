@@ -20,6 +20,9 @@ from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.measurement import is_profiler_running
 from tests.conftest import SmallCnn, read_csv, small_data, train
 
+# Said by torch before 2.14 of every profile, whoever's it is.
+pytestmark = pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
+
 SCHEDULE = Schedule(wait=3, warmup=1, active=1)  # of 8 steps: on in steps 3 and 4
 CPU = [ProfilerActivity.CPU]
 
@@ -86,6 +89,7 @@ def test_one_around_the_training_means_no_window_and_one_warning(tmp_path: Path)
     [
         (0, 2, True),
         (1, 3, False),  # on when ours would begin
+        (3, 3, False),  # comes and goes in our warm-up, or just before
         (3, 6, False),  # comes in our warm-up, or just before
         (4, 4, False),  # comes and goes in our recorded step
         (4, 6, False),  # goes on after our window
@@ -107,14 +111,6 @@ def test_one_that_comes_meanwhile_sees_all_that_it_would_have_seen(
         assert not list(tmp_path.rglob("layer_profile.csv"))
     assert theirs.seen == [2 * (last - first + 1)] * 2
     assert not is_profiler_running()
-
-
-def test_one_within_the_warm_up_takes_only_that(tmp_path: Path) -> None:
-    theirs = Theirs(lambda: profile(activities=CPU), 3, 3)
-    train(tmp_path, profiler(), theirs)
-    assert theirs.seen == [2]
-    rows = read_csv(tmp_path)
-    assert [row["counted_flop"] == row["theoretical_flop"] != "" for row in rows] == [True, True]
 
 
 @pytest.mark.parametrize("wait", range(7))
@@ -175,7 +171,6 @@ class Validated(SmallCnn):
         return small_data(64, shuffle=False)
 
 
-@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
 @pytest.mark.parametrize("wait", [0, 1, 2, 3, 4, 5])
 @pytest.mark.parametrize("stages", ["train", ["train", "validate"]])
 def test_lightnings_own_profiler_in_each_of_its_phases(

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from torch._C._autograd import DeviceType
 from torch._C._profiler import RecordScope, _EventType
 
 from lightning_profile.measurement.arguments import WithLists
+from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.measurement.trace import read_ops
 
 WORKSPACE, OUTPUT = 11_149_824, 18_874_368
@@ -32,6 +34,7 @@ class Event:
     size: int = 0
     device: str = "CPU"
     correlation_id: int = 0
+    scope: RecordScope = RecordScope.FUNCTION
 
     @property
     def tag(self) -> _EventType:
@@ -55,7 +58,7 @@ class Event:
     def extra_fields(self) -> SimpleNamespace:
         return SimpleNamespace(
             sequence_number=-1,
-            scope=RecordScope.FUNCTION,
+            scope=self.scope,
             ptr=77 if abs(self.size) == WORKSPACE else 99,
             alloc_size=self.size,
             total_reserved=0,
@@ -85,6 +88,15 @@ class Flat:
         return lambda: values[name]
 
 
+def step(number: int, start: int, end: int, *inside: Event) -> list[Event]:
+    """A step's operators between its two marks."""
+    marks = [
+        Event(f"lightning_profile.step {number} {kind}", "TorchOp", at, at + 1, correlation_id=1)
+        for kind, at in (("begins", start), ("ends", end - 1))
+    ]
+    return [marks[0], *inside, marks[1]]
+
+
 def recorded() -> list[Event]:
     call = "lightning_profile.call 0"
     launch = Event("cudaLaunchKernelExC", "Kineto", 40, 50)
@@ -105,8 +117,7 @@ def recorded() -> list[Event]:
         picture,
     ]
     mark = Event(call, "TorchOp", 20, 100, [convolution], correlation_id=2)
-    step = Event("lightning_profile.step 7", "TorchOp", 10, 200, [mark], correlation_id=1)
-    return [step, Event("cudaDeviceSynchronize", "Kineto", 300, 310)]
+    return [*step(7, 10, 200, mark), Event("cudaDeviceSynchronize", "Kineto", 300, 310)]
 
 
 def flat(events: list[Event]) -> list[Flat]:
@@ -116,14 +127,15 @@ def flat(events: list[Event]) -> list[Flat]:
 def test_what_the_host_did_below_a_picture_of_a_range_is_found() -> None:
     tree = recorded()
     results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
-    step, mark, convolution, view = read_ops(results, has_device=True)
-    assert [op.name for op in (step, mark, convolution, view)] == [
+    whole, mark, convolution, view = read_ops(results, has_device=True)
+    assert [op.name for op in (whole, mark, convolution, view)] == [
         "lightning_profile.step 7",
         "lightning_profile.call 0",
         "aten::cudnn_convolution",
         "aten::view",
     ]
-    assert {op.step for op in (step, mark, convolution, view)} == {7}
+    assert {op.step for op in (whole, mark, convolution, view)} == {7}
+    assert (whole.start_ns, whole.end_ns, mark.parent) == (10, 200, 0)
     assert (mark.call, view.parent) == (0, 2)
     assert [block.bytes for block in convolution.allocations] == [OUTPUT, WORKSPACE, -WORKSPACE]
     # Two kernels of 35 and 5 ns; neither runtime calls nor the picture are device work.
@@ -160,13 +172,32 @@ def test_lists_of_tensors_have_their_shapes_from_the_tree() -> None:
 
 def test_what_hangs_below_the_picture_of_an_earlier_step_is_of_its_own_step() -> None:
     late = Event("aten::relu", "TorchOp", 220, 230, correlation_id=5)
-    picture = Event("lightning_profile.step 7", "Kineto", 150, 290, [late], device="CUDA")
-    first = Event("lightning_profile.step 7", "TorchOp", 10, 200, [picture], correlation_id=1)
-    second = Event("lightning_profile.step 8", "TorchOp", 210, 300, correlation_id=2)
-    tree = [first, second]
+    picture = Event("lightning_profile.call 0", "Kineto", 150, 290, [late], device="CUDA")
+    tree = [*step(7, 10, 200, picture), *step(8, 210, 300)]
     results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
     assert {op.name: op.step for op in read_ops(results, has_device=True)} == {
         "lightning_profile.step 7": 7,
         "aten::relu": 8,
         "lightning_profile.step 8": 8,
     }
+
+
+def test_steps_inside_of_a_range_of_the_users_are_found() -> None:
+    relu = Event("aten::relu", "TorchOp", 120, 130, correlation_id=5)
+    outside = Event("aten::add", "TorchOp", 50, 60, correlation_id=6)
+    theirs = Event("everything", "TorchOp", 5, 400, [outside, *step(7, 100, 200, relu)])
+    theirs.scope = RecordScope.USER_SCOPE
+    results = SimpleNamespace(
+        experimental_event_tree=lambda: [theirs], events=lambda: flat([theirs])
+    )
+    assert [(op.name, op.step, op.parent) for op in read_ops(results, has_device=True)] == [
+        ("lightning_profile.step 7", 7, None),
+        ("aten::relu", 7, 0),
+    ]
+
+
+def test_a_window_without_all_of_its_marks_is_lost() -> None:
+    tree = step(7, 100, 200)[:1]
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
+    with pytest.raises(LostWindowError, match="another profiler"):
+        read_ops(results, has_device=True)
