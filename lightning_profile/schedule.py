@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from lightning_profile.quoting import quoted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -30,7 +32,7 @@ class Schedule:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(
                     f"schedule.{field.name} must be a whole number of steps, at least {least}, "
-                    f"not {value!r}"
+                    f"not {quoted(value)}"
                 )
 
     @property

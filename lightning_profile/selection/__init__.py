@@ -10,6 +10,7 @@ from lightning_profile.selection.patterns import (
     Pattern,
     Resolved,
     Selection,
+    list_patterns,
     select_layers,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "Resolved",
     "Selection",
     "list_layers",
+    "list_patterns",
     "select_layers",
 ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torch import nn
 
+from lightning_profile.quoting import quoted
 from lightning_profile.records import Layer
 from lightning_profile.selection.catalogue import Catalogue, list_layers
 
@@ -18,6 +20,7 @@ Pattern = str | type[nn.Module]
 ALL = "all"
 _DEFAULT = "every layer with parameters"
 _NAMES_LISTED = 12  # more than these are abbreviated in an error message
+_LONGEST_NAME = 200
 
 
 class LayerSelectionError(ValueError):
@@ -50,6 +53,24 @@ class Selection:
         return tuple(layer for layer in self.watched if layer.has_row)
 
 
+def list_patterns(patterns: object) -> list[Pattern]:
+    """One pattern, or several in whatever kind of collection, as a list.
+
+    Raises:
+        LayerSelectionError: If one of them is neither a string nor a class of modules.
+    """
+    listed = [patterns]
+    if isinstance(patterns, Iterable) and not isinstance(patterns, (str, bytes, type, nn.Module)):
+        with contextlib.suppress(TypeError):  # a tensor or array of a single number
+            listed = list(patterns)
+    for pattern in listed:
+        if not isinstance(pattern, str) and not _is_module_class(pattern):
+            raise LayerSelectionError(
+                f"a layer is named by a string or by a class of modules, not by {quoted(pattern)}"
+            )
+    return cast("list[Pattern]", listed)
+
+
 def select_layers(
     model: nn.Module, patterns: Pattern | Sequence[Pattern] | None = None
 ) -> Selection:
@@ -63,8 +84,8 @@ def select_layers(
             or ``all``. ``None`` is every layer with parameters that has no layers inside.
 
     Raises:
-        LayerSelectionError: If there is no pattern, or one selects nothing; the message lists
-            what there is and the nearest name.
+        LayerSelectionError: If there is no pattern, or one selects nothing (the message lists what
+            there is and the nearest name) or is of a wrong type.
     """
     catalogue = list_layers(model)
     if patterns is None:
@@ -72,9 +93,7 @@ def select_layers(
         if not leaves:
             raise LayerSelectionError("the model has no layers with parameters")
         return _selection(catalogue, [Resolved(_DEFAULT, tuple(leaves))])
-    wanted: list[object] = [patterns]
-    if isinstance(patterns, Iterable) and not isinstance(patterns, (str, type)):
-        wanted = list(patterns)
+    wanted = list_patterns(patterns)
     if not wanted:
         raise LayerSelectionError(f"no layer to profile was named; {_what_there_is(catalogue)}")
     return _selection(catalogue, [_resolve(pattern, catalogue) for pattern in wanted])
@@ -110,21 +129,22 @@ def _selection(catalogue: Catalogue, resolved: Sequence[Resolved]) -> Selection:
     return Selection(watched, tuple(resolved))
 
 
-def _resolve(pattern: object, catalogue: Catalogue) -> Resolved:
+def _is_module_class(pattern: object) -> bool:
+    return isinstance(pattern, type) and nn.Module in pattern.__mro__
+
+
+def _resolve(pattern: Pattern, catalogue: Catalogue) -> Resolved:
     if pattern == ALL:
         return Resolved(ALL, tuple(catalogue.layers))
     if isinstance(pattern, str):
         name, layers = pattern, _matching(pattern, catalogue)
-    elif isinstance(pattern, type) and issubclass(pattern, nn.Module):
+    else:
         name = pattern.__name__
         layers = [layer for layer in catalogue.layers if isinstance(layer.module, pattern)]
-    else:
-        raise LayerSelectionError(
-            f"a layer is named by a string or by a class of modules, not by {pattern!r}"
-        )
     if not layers:
         raise LayerSelectionError(
-            f"no layer is called {name!r}{_nearest(name, catalogue)}; {_what_there_is(catalogue)}"
+            f"no layer is called {quoted(name)}{_nearest(name, catalogue)}; "
+            f"{_what_there_is(catalogue)}"
         )
     return Resolved(name, tuple(layers))
 
@@ -151,6 +171,8 @@ def _is_default(layer: Layer) -> bool:
 
 
 def _nearest(pattern: str, catalogue: Catalogue) -> str:
+    if len(pattern) > _LONGEST_NAME:  # it is no misspelling, and comparing would take long
+        return ""
     candidates = [*catalogue.names]
     for layer in catalogue.layers:
         candidates += [layer.display_name, layer.type_name]
@@ -164,4 +186,4 @@ def _what_there_is(catalogue: Catalogue) -> str:
     listed = [f"{layer.display_name} ({layer.qualified_name})" for layer in leaves[:_NAMES_LISTED]]
     if len(leaves) > _NAMES_LISTED:
         listed.append(f"and {len(leaves) - _NAMES_LISTED} more")
-    return f"the model has {', '.join(listed) or 'no layers'}"
+    return " ".join(f"the model has {', '.join(listed) or 'no layers'}".split())
