@@ -20,11 +20,12 @@ except ImportError:  # the same classes in the other of Lightning's two packages
 
 from lightning_profile.faults import describe_for_report
 from lightning_profile.pipeline import analyse
+from lightning_profile.quoting import quoted
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
 from lightning_profile.report import RunReport, quantities_by_row
 from lightning_profile.schedule import Schedule
-from lightning_profile.selection import Pattern, Selection, select_layers
+from lightning_profile.selection import Pattern, Selection, list_patterns, select_layers
 from lightning_profile.stage_recorder import StageRecorder
 from lightning_profile.trainer_facts import (
     dataset_name,
@@ -54,8 +55,10 @@ class LayerProfiler(Callback):
         stages: ``train``, ``validate`` or both: the epochs to look at.
 
     Raises:
-        LayerSelectionError: Before the first step, if a pattern selects nothing.
-        ValueError: If a stage is unknown.
+        LayerSelectionError: If a pattern is neither a string nor a class of modules; before the
+            first step, if it selects nothing.
+        TypeError: If ``schedule`` is no :class:`Schedule`.
+        ValueError: If a stage is unknown, or there is none.
     """
 
     def __init__(
@@ -65,12 +68,13 @@ class LayerProfiler(Callback):
         stages: str | Sequence[str] = TRAIN,
     ) -> None:
         super().__init__()
-        self._patterns = layers
+        self._patterns = None if layers is None else list_patterns(layers)
+        if not isinstance(schedule, (Schedule, type(None))):
+            raise TypeError(
+                f"schedule must be a Schedule, such as Schedule(wait=10), not {quoted(schedule)}"
+            )
         self._schedule = schedule or Schedule()
-        names = [stages] if isinstance(stages, str) else list(stages)
-        for name in names:
-            if name not in (TRAIN, VALIDATE):
-                raise ValueError(f"stages are {TRAIN!r} and {VALIDATE!r}, not {name!r}")
+        names = _list_stages(stages)
         # A stage that is not asked for never wakes up.
         self._train = StageRecorder(self._schedule, "training_step")
         self._validate = StageRecorder(self._schedule, "validation_step")
@@ -279,3 +283,12 @@ class LayerProfiler(Callback):
                 f"a window of the layer profile is lost, the training goes on: {text}",
                 stacklevel=3,
             )
+
+
+def _list_stages(stages: object) -> list[str]:
+    names = list(stages) if isinstance(stages, (list, tuple, set, frozenset)) else [stages]
+    known = [name for name in names if isinstance(name, str) and name in (TRAIN, VALIDATE)]
+    if not known or len(known) < len(names):
+        wrong = next((name for name in names if name not in known), stages)
+        raise ValueError(f"stages are {TRAIN!r} and {VALIDATE!r}, not {quoted(wrong)}")
+    return known
