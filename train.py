@@ -14,18 +14,20 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import contextlib
 import logging
+import re
 import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Literal, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, TextIO
 
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
+from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.mnist import DataError, MnistClassifier, MnistDataModule
 from lightning_profile.report import new_version
 from lightning_profile.selection import select_layers
@@ -41,6 +43,16 @@ _REMARKS = (
     ".*You are using a CUDA device.*Tensor Cores.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
 )
+
+# What options that can't be met raise in Lightning, in jsonargparse and here (a ValueError).
+_MISTAKES = (
+    ArgumentError,
+    ImportError,
+    MisconfigurationException,
+    TypeError,
+    ValueError,
+)
+_LONGEST_MESSAGE = 500
 
 _DESCRIPTION = """Train the MNIST CNN while its layers are profiled: once an epoch a few steps are
 recorded, and what a layer should cost on paper is shown beside what it did cost, in TensorBoard
@@ -81,8 +93,22 @@ class TrainingCLI(LightningCLI):
         for name in ("batch_size", "dataset", "data_dir"):
             parser.link_arguments(name, f"data.{name}")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """As in Lightning, but whatever stands there, the error is an ``ArgumentError``.
+
+        jsonargparse lets others through: a ``RecursionError`` for a configuration that contains
+        itself, an ``AttributeError`` for ``config: false`` in one.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise ArgumentError(None, f"the options can't be read: {error}") from error
+
     def before_instantiate_classes(self) -> None:
         """Log to ``LOG_DIR/mnist`` unless another logger, or none, was asked for."""
+        _require_sense(self.config)
         trainer = self.config.trainer
         self.logs_by_default = trainer.logger in (None, True)
         if self.logs_by_default:
@@ -109,8 +135,11 @@ def build_cli() -> TrainingCLI:
     """Model, data, trainer and, unless it is switched off, the profiler from the command line.
 
     Raises:
-        ArgumentError: If an option is unknown or has a wrong value.
+        ArgumentError: If an option is unknown or has a value of a wrong type.
+        ImportError: If it needs a package that is not there.
         LayerSelectionError: If a layer to profile does not exist.
+        MisconfigurationException: If the Trainer refuses a value.
+        TypeError: If the Trainer refuses a value's type.
         ValueError: If a value makes no sense.
     """
     cli = TrainingCLI(
@@ -140,24 +169,32 @@ def main() -> None:
     try:
         cli = build_cli()
         _require_writable(cli.config.log_dir)
+        _require_writable(cli.trainer.default_root_dir)
         if cli.logs_by_default:
             cli.trainer.loggers = [
                 LoggerOfOneRun(cli.config.log_dir, _RUNS, default_hp_metric=False)
             ]
-    except (ArgumentError, LayerSelectionError, ValueError) as error:
+    except _MISTAKES as error:
         _fail(error, status=2)
+    trainer = cli.trainer
     try:
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-        (metrics,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+        trainer.fit(cli.model, datamodule=cli.datamodule)
     except DataError as error:
-        if cli.trainer.log_dir is not None:
+        if trainer.log_dir is not None:
             with contextlib.suppress(OSError):  # of a run that never began, unless it has files
-                Path(cli.trainer.log_dir).rmdir()
+                Path(trainer.log_dir).rmdir()
         _fail(error, status=1)
-    print(
-        f"Test accuracy after {cli.trainer.current_epoch} epochs on {cli.datamodule.dataset_name}: "
-        f"{metrics['test/accuracy']:.2%}"
-    )
+    except _MISTAKES as error:
+        if trainer.global_step > 0:
+            raise
+        _fail(error, status=2)  # some options are looked at with the data only
+    results = trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    accuracy = next((each["test/accuracy"] for each in results if each), None)
+    epochs = f"{trainer.current_epoch} epochs on {cli.datamodule.dataset_name}"
+    if accuracy is None:
+        print(f"Trained {epochs}; nothing was tested")
+    else:
+        print(f"Test accuracy after {epochs}: {accuracy:.2%}")
 
 
 def quieten() -> None:
@@ -180,6 +217,17 @@ def _show_warning(
     print(f"warning: {message}", file=file or sys.stderr)
 
 
+def _require_sense(config: Namespace) -> None:
+    """Raise TypeError or ValueError for what neither jsonargparse nor Lightning looks at."""
+    for name in ("trainer", "model", "data", "schedule"):
+        if not isinstance(config[name], Namespace):
+            raise TypeError(f"{name} must hold options by name, not {config[name]!r}")
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
+        value = config.trainer[name]
+        if isinstance(value, (int, float)) and value <= 0:  # Lightning would divide by it
+            raise ValueError(f"trainer.{name} must be more than 0, not {value}")
+
+
 def _require_writable(folder: str) -> None:
     """Raise ValueError unless files can be made in ``folder``, which is made if need be."""
     try:
@@ -190,9 +238,36 @@ def _require_writable(folder: str) -> None:
         raise ValueError(f"can't write to the log folder {folder}: {error.strerror}") from error
 
 
-def _fail(error: Exception, *, status: int) -> NoReturn:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+def _fail(error: BaseException, *, status: int) -> NoReturn:
+    print(f"error: {_in_words(error)}", file=sys.stderr)
     sys.exit(status)
+
+
+def _in_words(error: BaseException) -> str:
+    """One line; jsonargparse's lists of Python types in fewer words."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("typing.Literal", "one of ")
+    if found := re.fullmatch(r"Unexpected config: ?(.*)", text):
+        text = f"a configuration holds options by name, such as batch_size: 64, not {found[1]!r}"
+    elif found := re.fullmatch(
+        r'Parser key "([\w.]+)": Expected an? (.*)\. Got value: ?(.*)', text
+    ):
+        text = f"{found[1]} must be {found[2]}, not {found[3]!r}"
+    elif "class_path" not in text and (
+        found := re.fullmatch(
+            r'Parser key "([\w.]+)": .*Subtypes: \[(.*)\] Errors: .* Given value: (.*)', text
+        )
+    ):
+        text = f"{found[1]} must be {', or '.join(_alternatives(found[2]))}, not {found[3]!r}"
+    if len(text) > _LONGEST_MESSAGE:
+        half = _LONGEST_MESSAGE // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    return text
+
+
+def _alternatives(types: str) -> list[str]:
+    """The parts of a list of types that has lists inside of it."""
+    return [each.replace("NoneType", "null") for each in re.split(r", (?![^\[]*\])", types)]
 
 
 if __name__ == "__main__":

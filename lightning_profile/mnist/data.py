@@ -115,9 +115,10 @@ class MnistDataModule(LightningDataModule):
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
-        """Bytes N × 28 × 28 to normalised floats N × 1 × 28 × 28, on the device."""
+        """Bytes N × 28 × 28 to normalised N × 1 × 28 × 28, on the device, in the model's type."""
         images, labels = batch
-        return normalise(images), labels
+        dtype = torch.float32 if self.trainer is None else self.trainer.lightning_module.dtype
+        return normalise(images).to(dtype), labels
 
     def _loader(self, split: str, *, shuffle: bool = False) -> _Loader:
         return DataLoader(

@@ -16,10 +16,15 @@ class MnistClassifier(LightningModule):
 
     Args:
         learning_rate: Step size of Adam.
+
+    Raises:
+        ValueError: If ``learning_rate`` is negative or no number of 32 bits.
     """
 
     def __init__(self, learning_rate: float = 1e-3) -> None:
         super().__init__()
+        if not 0 <= learning_rate <= torch.finfo(torch.float32).max:
+            raise ValueError(f"learning_rate must be a number from 0 on, not {learning_rate}")
         self.save_hyperparameters()
         self.learning_rate = learning_rate
         self.conv1 = nn.Conv2d(1, 32, kernel_size=3)
