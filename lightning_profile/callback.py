@@ -19,7 +19,7 @@ except ImportError:  # the same classes in the other of Lightning's two packages
     )
 
 from lightning_profile.faults import describe_for_report
-from lightning_profile.pipeline import analyse
+from lightning_profile.pipeline import Analyst
 from lightning_profile.quoting import quoted
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
@@ -82,6 +82,7 @@ class LayerProfiler(Callback):
         self._stages = {name: recorders[name] for name in names}
         self._layers: Sequence[Layer] = ()
         self._report: RunReport | None = None
+        self._analyst: Analyst | None = None
         self._ranks = RankGatherer()
         self._is_active = False  # between the start of fit and its end
         self._complained: set[str] = set()
@@ -93,6 +94,7 @@ class LayerProfiler(Callback):
         """
         selection = select_layers(pl_module, self._patterns)
         self._layers = selection.watched
+        self._analyst = Analyst()
         self._is_active = True
         self._guard(lambda: self._open_report(trainer, selection))
 
@@ -190,7 +192,7 @@ class LayerProfiler(Callback):
         if self._report is not None:
             self._guard(self._report.close)
         self._is_active = False
-        self._layers, self._report = (), None  # the model is not kept alive
+        self._layers, self._report, self._analyst = (), None, None  # the model is not kept alive
 
     def _open_report(self, trainer: Trainer, selection: Selection) -> None:
         log_dir = trainer.log_dir  # on every rank: it is broadcast
@@ -224,9 +226,9 @@ class LayerProfiler(Callback):
     def _analyse(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         started_ns = time.perf_counter_ns()
         window = self._stages[stage].finish()
-        if window is None:
+        if window is None or self._analyst is None:
             return
-        result = analyse(
+        result = self._analyst.analyse(
             window.recording,
             layers=self._layers,
             optimizers=trainer.optimizers,

@@ -33,83 +33,107 @@ from lightning_profile.records import (
 )
 
 
-def analyse(
-    recording: Recording,
-    *,
-    layers: Sequence[Layer],
-    optimizers: Sequence[optim.Optimizer],
-    device: torch.device,
-    batch_sizes: Mapping[int, int | None],
-    dataset: str | None,
-    stage: str,
-    epoch: int,
-    global_step: int,
-) -> WindowResult:
-    """Theory beside measurement for everything that a window recorded.
+class Analyst:
+    """Reads the windows of one training, which have most of their theory in common."""
 
-    Args:
-        recording: The window's calls and operators.
-        layers: The watched layers.
-        optimizers: All optimizers of the training.
-        device: Where the model trains.
-        batch_sizes: Samples in the batch of each recorded step.
-        dataset: Name of the data.
-        stage: ``train`` or ``validate``.
-        epoch: The epoch, from 0.
-        global_step: Optimizer steps so far.
-    """
-    in_graph = [layer for layer in layers if layer.in_compiled_graph]
-    inferred = infer_calls(recording.invocations, in_graph) if in_graph else InferredCalls()
-    costed = theory.cost_calls(layers, recording.calls)
-    costed_inferred = theory.cost_calls(layers, inferred.calls)
-    rows = [layer for layer in layers if layer.has_row]
-    measurements = attribute(
-        recording.ops,
-        recording.calls,
-        memory_device=device.type,
-        reported={layer.qualified_name for layer in rows},
-    )
-    steps = steps_of_one_batch_size(batch_sizes)
-    comparisons = compare(
-        layers, costed, measurements, steps, inferred=costed_inferred, graph_fault=inferred.fault
-    )
-    reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
-    rows = [layer for layer in rows if layer.qualified_name in reported]
-    first_calls = _first_calls((*costed, *costed_inferred))
-    derived = [
-        layer for layer in rows if not layer.is_container and layer.qualified_name in first_calls
-    ]
-    states = theory.optimizer_states(
-        optimizers, [dict(layer.module.named_parameters()) for layer in derived]
-    )
-    derivations = {
-        layer.qualified_name: _derivation(layer, first_calls[layer.qualified_name], state)
-        for layer, state in zip(derived, states, strict=True)
-    }
-    return WindowResult(
-        stage=stage,
-        epoch=epoch,
-        global_step=global_step,
-        batch_sizes=dict(batch_sizes),
-        steps=tuple(steps),
-        dataset=dataset,
-        device=describe_device(device),
-        calls=tuple(call for call in recording.calls if call is not None),
-        measurements=tuple(
-            row for row in measurements if row.layer is None or row.layer in reported
-        ),
-        comparisons=tuple(comparisons),
-        derivations=tuple(derivations.values()),
-        footprints=tuple(
-            FootprintComparison(
-                layer=layer,
-                theoretical=_footprint_on_paper(derivations.get(layer.qualified_name)),
-                measured=measure_footprint(layer, optimizers),
-            )
+    def __init__(self) -> None:
+        self._theory = theory.KnownTheory()
+
+    def analyse(
+        self,
+        recording: Recording,
+        *,
+        layers: Sequence[Layer],
+        optimizers: Sequence[optim.Optimizer],
+        device: torch.device,
+        batch_sizes: Mapping[int, int | None],
+        dataset: str | None,
+        stage: str,
+        epoch: int,
+        global_step: int,
+    ) -> WindowResult:
+        """Theory beside measurement for everything that a window recorded.
+
+        Args:
+            recording: The window's calls and operators.
+            layers: The watched layers.
+            optimizers: All optimizers of the training.
+            device: Where the model trains.
+            batch_sizes: Samples in the batch of each recorded step.
+            dataset: Name of the data.
+            stage: ``train`` or ``validate``.
+            epoch: The epoch, from 0.
+            global_step: Optimizer steps so far.
+        """
+        in_graph = [layer for layer in layers if layer.in_compiled_graph]
+        inferred = infer_calls(recording.invocations, in_graph) if in_graph else InferredCalls()
+        costed = self._theory.cost_calls(layers, recording.calls)
+        costed_inferred = self._theory.cost_calls(layers, inferred.calls)
+        rows = [layer for layer in layers if layer.has_row]
+        measurements = attribute(
+            recording.ops,
+            recording.calls,
+            memory_device=device.type,
+            reported={layer.qualified_name for layer in rows},
+        )
+        steps = steps_of_one_batch_size(batch_sizes)
+        comparisons = compare(
+            layers,
+            costed,
+            measurements,
+            steps,
+            inferred=costed_inferred,
+            graph_fault=inferred.fault,
+        )
+        reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
+        rows = [layer for layer in rows if layer.qualified_name in reported]
+        first_calls = _first_calls((*costed, *costed_inferred))
+        derived = [
+            layer
             for layer in rows
-        ),
-        spreads={},
-    )
+            if not layer.is_container and layer.qualified_name in first_calls
+        ]
+        states = theory.optimizer_states(
+            optimizers, [dict(layer.module.named_parameters()) for layer in derived]
+        )
+        derivations = {
+            layer.qualified_name: self._derivation(layer, first_calls[layer.qualified_name], state)
+            for layer, state in zip(derived, states, strict=True)
+        }
+        return WindowResult(
+            stage=stage,
+            epoch=epoch,
+            global_step=global_step,
+            batch_sizes=dict(batch_sizes),
+            steps=tuple(steps),
+            dataset=dataset,
+            device=describe_device(device),
+            calls=tuple(call for call in recording.calls if call is not None),
+            measurements=tuple(
+                row for row in measurements if row.layer is None or row.layer in reported
+            ),
+            comparisons=tuple(comparisons),
+            derivations=tuple(derivations.values()),
+            footprints=tuple(
+                FootprintComparison(
+                    layer=layer,
+                    theoretical=_footprint_on_paper(derivations.get(layer.qualified_name)),
+                    measured=measure_footprint(layer, optimizers),
+                )
+                for layer in rows
+            ),
+            spreads={},
+        )
+
+    def _derivation(self, layer: Layer, costed: CostedCall, state: Equation | None) -> Derivation:
+        equations = self._theory.footprint(layer, costed.call)
+        return Derivation(
+            layer=layer,
+            call=costed.call,
+            costs=costed.costs,
+            reason=costed.reason,
+            footprint=equations if state is None else (*equations, state),
+        )
 
 
 def _first_calls(costed: Sequence[CostedCall | None]) -> dict[str, CostedCall]:
@@ -119,17 +143,6 @@ def _first_calls(costed: Sequence[CostedCall | None]) -> dict[str, CostedCall]:
         if each is not None and each.call.is_complete:
             first.setdefault(each.call.layer, each)
     return first
-
-
-def _derivation(layer: Layer, costed: CostedCall, state: Equation | None) -> Derivation:
-    equations = theory.footprint(layer, costed.call)
-    return Derivation(
-        layer=layer,
-        call=costed.call,
-        costs=costed.costs,
-        reason=costed.reason,
-        footprint=equations if state is None else (*equations, state),
-    )
 
 
 def _footprint_on_paper(derivation: Derivation | None) -> Footprint:

@@ -12,7 +12,7 @@ from lightning_profile.comparison import compare
 from lightning_profile.measurement import Recording, Window
 from lightning_profile.records import Comparison, Layer, Measurement
 from lightning_profile.selection import Pattern, select_layers
-from lightning_profile.theory import cost_calls
+from lightning_profile.theory import KnownTheory
 
 Patterns = Pattern | Sequence[Pattern] | None
 
@@ -51,7 +51,7 @@ def compare_step(
     selected, recording = record(model, layers, step)
     reported = {layer.qualified_name for layer in selected if layer.has_row}
     rows = attribute(recording.ops, recording.calls, memory_device="cpu", reported=reported)
-    comparisons = compare(selected, cost_calls(selected, recording.calls), rows, [0])
+    comparisons = compare(selected, KnownTheory().cost_calls(selected, recording.calls), rows, [0])
     return {
         (
             each.layer.qualified_name if each.layer else "",

@@ -26,10 +26,10 @@ from lightning_profile.theory import (  # noqa: F401  (register their families)
 from lightning_profile.theory.attention import ScaledDotProduct, scaled_dot_product
 from lightning_profile.theory.cost import phase_cost, product_costs
 from lightning_profile.theory.expression import Expression, symbol
+from lightning_profile.theory.known import KnownTheory
 from lightning_profile.theory.optimizer_state import optimizer_states
 from lightning_profile.theory.registry import (
     cost_call,
-    cost_calls,
     footprint,
     kept_activations,
     phase_costs,
@@ -39,11 +39,11 @@ __all__ = [
     "Call",
     "Cost",
     "Expression",
+    "KnownTheory",
     "Phase",
     "PhaseCosts",
     "ScaledDotProduct",
     "cost_call",
-    "cost_calls",
     "footprint",
     "kept_activations",
     "optimizer_states",

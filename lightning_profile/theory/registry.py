@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import singledispatch
 from typing import Any
 
@@ -19,8 +18,6 @@ OTHER_FORWARD = "no theory for {}, whose forward is not {}'s"
 UNFIT = "no theory for such a call of {}"
 ENDED_EARLY = "the recomputation of {} ended early, with all that the backward needs"
 FAULTY = "the formula for {} failed: {}"
-
-_NO_SETTINGS = frozenset(vars(nn.Module())) - {"training"}  # parameters, hooks, layers inside
 
 
 @singledispatch
@@ -67,45 +64,6 @@ def cost_call(layer: Layer, call: Call) -> CostedCall:
     if costs is None:
         return CostedCall(call=call, costs=None, reason=UNFIT.format(layer.type_name))
     return CostedCall(call=call, costs=costs)
-
-
-def cost_calls(layers: Sequence[Layer], calls: Sequence[Call | None]) -> list[CostedCall | None]:
-    """Every call with its costs, in place; like calls of like layers are computed once."""
-    by_name = {layer.qualified_name: layer for layer in layers}
-    kinds: dict[str, Hashable] = {}
-    known: dict[Hashable, CostedCall] = {}
-    costed: list[CostedCall | None] = []
-    for call in calls:
-        if call is None:
-            costed.append(None)
-            continue
-        layer = by_name[call.layer]
-        if call.layer not in kinds:
-            kinds[call.layer] = _kind(layer)
-        key = (kinds[call.layer], call.geometry)
-        if key not in known:
-            known[key] = cost_call(layer, replace(call, step=0, index=0, parent=None))
-        theory = known[key]
-        costed.append(CostedCall(call=call, costs=theory.costs, reason=theory.reason))
-    return costed
-
-
-def _kind(layer: Layer) -> Hashable:
-    """Equal for layers that a formula can't tell apart: same type, same settings.
-
-    A layer whose settings are more than plain values, or lie in layers inside, is like no other.
-    """
-    module = layer.module
-    settings = [pair for pair in vars(module).items() if pair[0] not in _NO_SETTINGS]
-    if module._modules or not all(_is_plain(value) for _, value in settings):
-        return layer.qualified_name
-    return type(module), layer.type_name, tuple(settings)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def footprint(layer: Layer, call: Call) -> tuple[Equation, ...]:

@@ -13,7 +13,7 @@ from lightning_profile.comparison import compare
 from lightning_profile.measurement.arguments import NO_ARGUMENTS
 from lightning_profile.measurement.counting import counted_flop, lacks_formula
 from lightning_profile.records import Phase
-from lightning_profile.theory import cost_calls
+from lightning_profile.theory import KnownTheory
 from tests.recording import record
 
 LAYERS = [
@@ -46,7 +46,7 @@ def test_counted_and_allocated_equal_theory_in_a_real_step(
         (model(source) * weights).sum().backward()
 
     layers, recording = record(model, ["0"], step)
-    costed = cost_calls(layers, recording.calls)
+    costed = KnownTheory().cost_calls(layers, recording.calls)
     rows = attribute(recording.ops, recording.calls, memory_device="cpu")
     for comparison in compare(layers, costed, rows, [0]):
         if comparison.layer is None:

@@ -16,7 +16,7 @@ from lightning_profile.attribution import attribute
 from lightning_profile.comparison import compare
 from lightning_profile.measurement.tensors import tensors_in
 from lightning_profile.records import Comparison
-from lightning_profile.theory import cost_calls
+from lightning_profile.theory import KnownTheory
 from tests.recording import record
 
 
@@ -118,7 +118,9 @@ def recorded_step(name: str) -> RecordedStep:
     reported = {layer.qualified_name for layer in layers if layer.has_row}
     rows = attribute(recording.ops, recording.calls, memory_device="cpu", reported=reported)
     return RecordedStep(
-        comparisons=tuple(compare(layers, cost_calls(layers, recording.calls), rows, [0])),
+        comparisons=tuple(
+            compare(layers, KnownTheory().cost_calls(layers, recording.calls), rows, [0])
+        ),
         counted_flop=sum(op.counted_flop or 0 for op in recording.ops),
     )
 

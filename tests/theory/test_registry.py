@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import replace
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from lightning_profile.records import Call, Phase, PhaseCosts
-from lightning_profile.theory import (
-    cost_call,
-    cost_calls,
-    footprint,
-    phase_costs,
-    product_costs,
-)
-from tests.theory.calls import call_layer, call_shape, costed, costs_of
+from lightning_profile.theory import cost_call, footprint, phase_costs, product_costs
+from tests.theory.calls import call_layer, costed, costs_of
 
 
 class Unheard(nn.Module):
@@ -94,47 +85,6 @@ def test_a_formula_that_fails_is_unknown_for_its_layer_only() -> None:
     result = costed(Broken(), (2, 3))
     assert result.costs is None
     assert "the formula for Broken failed: KeyError: 'width'" in result.reason
-
-
-class Banded(nn.Module):
-    """A user's own layer whose setting is no plain value."""
-
-    def __init__(self, *bands: int) -> None:
-        super().__init__()
-        self.bands = list(bands)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * sum(self.bands)
-
-
-@phase_costs.register(Banded)
-def _banded_costs(module: Banded, call: Call) -> PhaseCosts:
-    return product_costs(call, sum(module.bands))
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(5, 1, 2)),
-        (nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 4, 3, padding=1, bias=False)),
-        (nn.Hardtanh(), nn.Identity()),
-        (Banded(1, 2), Banded(3, 4)),
-    ],
-    ids=repr,
-)
-def test_layers_of_one_window_share_costs_only_if_they_are_alike(
-    first: nn.Module, second: nn.Module
-) -> None:
-    alike = copy.deepcopy(first)
-    real = {
-        name: call_shape(module, (1, 2, 8, 8))
-        for name, module in (("first", first), ("alike", alike), ("second", second))
-    }
-    layers = [replace(each.layer, qualified_name=name) for name, each in real.items()]
-    calls = [replace(each.call, layer=name) for name, each in real.items()]
-    together = cost_calls(layers, calls)
-    assert together == [cost_call(*pair) for pair in zip(layers, calls, strict=True)]
-    assert [each.call for each in together if each is not None] == calls
 
 
 class Numbers(nn.Module):

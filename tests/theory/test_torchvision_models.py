@@ -18,7 +18,7 @@ from torchvision.models.regnet import BlockParams
 from lightning_profile.measurement.calls import CallRecorder
 from lightning_profile.measurement.tensors import tensors_in
 from lightning_profile.records import CostedCall, Phase, TensorFact
-from lightning_profile.theory import cost_calls
+from lightning_profile.theory import KnownTheory
 from tests.theory.calls import layer_of
 
 MODELS = torchvision.models.list_models(module=torchvision.models)
@@ -81,7 +81,7 @@ def model_step(name: str) -> ModelStep:
     modules = {layer.qualified_name: layer.module for layer in layers}
     calls = [
         layer_call(modules[costed.call.layer], costed)
-        for costed in cost_calls(layers, recorder.calls)
+        for costed in KnownTheory().cost_calls(layers, recorder.calls)
         if costed is not None
     ]
     assert len(calls) == len(recorder.calls)
