@@ -89,10 +89,10 @@ class _Sums:
             reserved_bytes=executions[-1].reserved_bytes,
             operators=self._operators(positions),
             direct_operators=_names(direct),
-            direct_products=_names(op for op in direct if op.counted_flop or op.is_uncounted),
+            direct_products=_names([op for op in direct if op.counted_flop or op.is_uncounted]),
             is_repeated=any(span.is_repeated for span in spans),
-            casts=tuple(Counter(op.cast for op in ran if op.cast is not None).items()),
-            uncounted=_names(op for op in ran if op.is_uncounted),
+            casts=tuple(Counter([op.cast for op in ran if op.cast is not None]).items()),
+            uncounted=_names([op for op in ran if op.is_uncounted]),
         )
 
     def _work(self, spans: Sequence[Span]) -> Work:
@@ -145,11 +145,11 @@ def _up_to(key: RowKey, span: Span) -> list[Span]:
 
 
 def _calls(spans: Iterable[Span]) -> tuple[int, ...]:
-    return tuple(span.position for span in spans if span.position is not None)
+    return tuple([span.position for span in spans if span.position is not None])
 
 
 def _names(ops: Iterable[Op]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(op.name for op in ops))
+    return tuple(dict.fromkeys([op.name for op in ops]))
 
 
 def _positions(spans: Sequence[Span]) -> list[int]:

@@ -38,10 +38,10 @@ class KnownTheory:
             kind = kinds[call.layer]
             known = of_this_window if kind is None else self._costs
             key = (kind or call.layer, call.geometry)
-            if key not in known:
+            costs = known.get(key)
+            if costs is None:
                 first = replace(call, step=0, index=0, parent=None)
-                known[key] = cost_call(by_name[call.layer], first)
-            costs = known[key]
+                costs = known[key] = cost_call(by_name[call.layer], first)
             costed.append(CostedCall(call=call, costs=costs.costs, reason=costs.reason))
         return costed
 
@@ -53,9 +53,10 @@ class KnownTheory:
         if kind is None:
             return footprint(layer, call)
         key = (kind, call.geometry)
-        if key not in self._footprints:
-            self._footprints[key] = footprint(layer, call)
-        return self._footprints[key]
+        equations = self._footprints.get(key)
+        if equations is None:
+            equations = self._footprints[key] = footprint(layer, call)
+        return equations
 
 
 def _kind(layer: Layer) -> Hashable | None:
