@@ -18,6 +18,7 @@ except ImportError:  # the same classes in the other of Lightning's two packages
         Trainer,
     )
 
+from lightning_profile.collector import paused_collector
 from lightning_profile.faults import describe_for_report
 from lightning_profile.pipeline import Analyst
 from lightning_profile.quoting import quoted
@@ -223,6 +224,7 @@ class LayerProfiler(Callback):
     def _finish_window(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         self._guard(lambda: self._analyse(stage, trainer, pl_module))
 
+    @paused_collector()
     def _analyse(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         started_ns = time.perf_counter_ns()
         window = self._stages[stage].finish()
