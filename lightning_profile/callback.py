@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     from pytorch_lightning import Callback, LightningModule, Trainer
@@ -20,7 +20,6 @@ except ImportError:  # the same classes in the other of Lightning's two packages
 
 from lightning_profile.collector import paused_collector
 from lightning_profile.faults import describe_for_report
-from lightning_profile.pipeline import Analyst
 from lightning_profile.quoting import quoted
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
@@ -33,6 +32,9 @@ from lightning_profile.trainer_facts import (
     run_folder,
     steps_to_come,
 )
+
+if TYPE_CHECKING:
+    from lightning_profile.pipeline import Analyst
 
 TRAIN, VALIDATE = "train", "validate"
 
@@ -95,6 +97,9 @@ class LayerProfiler(Callback):
         """
         selection = select_layers(pl_module, self._patterns)
         self._layers = selection.watched
+        # Only a training needs it, and half of the package's time to import is its.
+        from lightning_profile.pipeline import Analyst  # noqa: PLC0415
+
         self._analyst = Analyst()
         self._is_active = True
         self._guard(lambda: self._open_report(trainer, selection))

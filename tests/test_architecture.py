@@ -96,3 +96,31 @@ def test_importing_does_nothing_and_needs_no_demo_package(tmp_path: Path) -> Non
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_what_reads_windows_is_imported_before_the_first_step_and_not_earlier(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import sys\n"
+        "from pytorch_lightning import Callback\n"
+        "from lightning_profile import LayerProfiler, Schedule\n"
+        "from tests.conftest import train\n"
+        "def ours():\n"
+        "    return {name for name in sys.modules if name.startswith('lightning_profile')}\n"
+        "assert 'lightning_profile.pipeline' not in ours()\n"
+        "class Look(Callback):\n"
+        "    def on_train_start(self, *_):\n"
+        "        self.before = ours()\n"
+        "    def on_train_end(self, *_):\n"
+        "        print(sorted(ours() - self.before))\n"
+        f"train({str(tmp_path)!r}, LayerProfiler('all', Schedule(wait=1)), Look())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PACKAGE.parent,
+    )
+    assert "\n[]\n" in done.stdout, done.stdout + done.stderr
