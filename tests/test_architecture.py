@@ -23,7 +23,7 @@ STAGES = {
     "comparison",
     "report",
 }
-OTHERS = {"schedule", "ranks", "mnist"}  # no part of the pipeline
+OTHERS = {"schedule", "ranks", "collector", "mnist"}  # no part of the pipeline
 SCHEDULE_READERS = {"report"}  # the schedule is part of what a run reports
 
 

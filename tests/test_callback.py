@@ -100,7 +100,7 @@ def test_a_short_last_batch_is_never_mixed_with_full_ones(tmp_path: Path) -> Non
 
 
 def test_a_schedule_longer_than_the_epoch_shrinks_and_says_so(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="epoch has 3: shrunk to wait 1, warmup 1, active 1"):
+    with pytest.warns(UserWarning, match="epoch has 3: shrunk to wait 2, warmup 0, active 1"):
         train(tmp_path, profiler(schedule=Schedule()), limit_train_batches=3)
     assert {row["steps"] for row in read_csv(tmp_path)} == {"1"}
 

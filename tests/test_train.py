@@ -262,7 +262,7 @@ def test_an_epoch_shorter_than_the_schedule_is_one_warning(
 ) -> None:
     main(*TINY, "--trainer.limit_train_batches=8", "--trainer.max_epochs=2")
     (warning,) = capsys.readouterr().err.splitlines()
-    assert "the epoch has 8: shrunk to wait 6, warmup 1, active 1" in warning
+    assert "the epoch has 8: shrunk to wait 7, warmup 0, active 1" in warning
 
 
 def test_ctrl_c_ends_it_with_everything_so_far_on_disk(tmp_path: Path) -> None:

@@ -122,8 +122,9 @@ class _Reader:
         # By its own time: below a picture of a step there can be operators of the next one.
         step = self._step_at(event.start_time_ns)
         if step is None:
-            if self._has_steps_within(event):
-                self.read(event.children)
+            # A range of the user's may be around a step, or a device's picture below an
+            # operator of the warm-up have what the host did in the step below it.
+            self.read(event.children)
             return
         if event.name.startswith(STEP_MARK):
             if event.name.endswith(_BEGINS):
@@ -177,10 +178,6 @@ class _Reader:
         if position < 0 or time_ns > self._steps[position].end_ns:
             return None
         return self._steps[position]
-
-    def _has_steps_within(self, event: Any) -> bool:
-        next_step = bisect.bisect_right(self._step_starts, event.start_time_ns)
-        return next_step < len(self._steps) and self._step_starts[next_step] < event.end_time_ns
 
     def _kernel_times_ns(self, device_events: Sequence[Any]) -> list[int]:
         return [

@@ -196,6 +196,18 @@ def test_steps_inside_of_a_range_of_the_users_are_found() -> None:
     ]
 
 
+def test_what_hangs_below_an_operator_of_the_warm_up_is_found() -> None:
+    node = Event("aten::mm", "TorchOp", 120, 130, correlation_id=5)
+    picture = Event("lightning_profile.call 0", "Kineto", 15, 290, [node], device="CUDA")
+    before = Event("aten::conv2d", "TorchOp", 10, 30, [picture], correlation_id=6)
+    tree = [before, *step(7, 100, 200)]
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
+    assert {op.name for op in read_ops(results, has_device=True)} == {
+        "lightning_profile.step 7",
+        "aten::mm",
+    }
+
+
 def test_a_window_without_all_of_its_marks_is_lost() -> None:
     tree = step(7, 100, 200)[:1]
     results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
