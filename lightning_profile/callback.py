@@ -20,6 +20,7 @@ except ImportError:  # the same classes in the other of Lightning's two packages
 
 from lightning_profile.collector import paused_collector
 from lightning_profile.faults import describe_for_report
+from lightning_profile.measurement import is_profiler_running
 from lightning_profile.quoting import quoted
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
@@ -102,6 +103,7 @@ class LayerProfiler(Callback):
 
         self._analyst = Analyst()
         self._is_active = True
+        self._guard(lambda: self._find_ceilings(trainer, pl_module))
         self._guard(lambda: self._open_report(trainer, selection))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -199,6 +201,14 @@ class LayerProfiler(Callback):
             self._guard(self._report.close)
         self._is_active = False
         self._layers, self._report, self._analyst = (), None, None  # the model is not kept alive
+
+    def _find_ceilings(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._analyst is not None:
+            # Processes that share a device would measure each other, and a profiler us.
+            self._analyst.find_ceilings(
+                pl_module.device,
+                may_measure=trainer.is_global_zero and not is_profiler_running(),
+            )
 
     def _open_report(self, trainer: Trainer, selection: Selection) -> None:
         log_dir = trainer.log_dir  # on every rank: it is broadcast

@@ -14,8 +14,21 @@ from torch import optim
 
 from lightning_profile import theory
 from lightning_profile.attribution import attribute
-from lightning_profile.comparison import compare, steps_of_one_batch_size
-from lightning_profile.devices import describe_device
+from lightning_profile.comparison import (
+    compare,
+    exceed,
+    steps_of_one_batch_size,
+    with_rooflines,
+    without_rooflines,
+)
+from lightning_profile.devices import (
+    arithmetic_kind,
+    describe_device,
+    forget_ceilings,
+    measured_ceilings,
+    read_maths_mode,
+    vendor_ceilings,
+)
 from lightning_profile.measurement import (
     InferredCalls,
     Recording,
@@ -23,6 +36,8 @@ from lightning_profile.measurement import (
     measure_footprint,
 )
 from lightning_profile.records import (
+    Ceilings,
+    Comparison,
     CostedCall,
     Derivation,
     Equation,
@@ -38,6 +53,21 @@ class Analyst:
 
     def __init__(self) -> None:
         self._theory = theory.KnownTheory()
+        self._ceilings: Ceilings | None = None
+        self._are_measured = False
+
+    def find_ceilings(self, device: torch.device, *, may_measure: bool) -> None:
+        """What ``device`` can do at best: the vendor's figures, or else what it reaches.
+
+        Args:
+            device: Where the model trains.
+            may_measure: Whether a second or two may be taken to measure it, once per machine.
+        """
+        if device.type not in ("cpu", "cuda"):
+            return
+        self._ceilings = vendor_ceilings(device)
+        if self._ceilings is None and may_measure:
+            self._ceilings, self._are_measured = measured_ceilings(device), True
 
     def analyse(
         self,
@@ -85,6 +115,7 @@ class Analyst:
             inferred=costed_inferred,
             graph_fault=inferred.fault,
         )
+        comparisons = self._limited(comparisons, device)
         reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
         rows = [layer for layer in rows if layer.qualified_name in reported]
         first_calls = _first_calls((*costed, *costed_inferred))
@@ -123,7 +154,22 @@ class Analyst:
                 for layer in rows
             ),
             spreads={},
+            ceilings=self._ceilings,
         )
+
+    def _limited(self, comparisons: list[Comparison], device: torch.device) -> list[Comparison]:
+        if self._ceilings is None:
+            return comparisons
+        mode = read_maths_mode(device)
+        limited = with_rooflines(
+            comparisons,
+            self._ceilings,
+            lambda dtype, product: arithmetic_kind(dtype, product, mode),
+        )
+        if self._are_measured and exceed(limited):
+            forget_ceilings(device)
+            return without_rooflines(limited)
+        return limited
 
     def _derivation(self, layer: Layer, costed: CostedCall, state: Equation | None) -> Derivation:
         equations = self._theory.footprint(layer, costed.call)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # Before torch is imported: libkineto and the CPU allocator write to stderr at every window.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+# Programs that the tests start measure the device, and must not do so for the user's trainings.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lightning_profile-tests-")
 
 import csv
 import json
@@ -22,6 +25,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_profile.records import ARITHMETIC_KINDS, Ceilings
+
 MNIST_DIR = Path(__file__).parent.parent / "data"
 
 
@@ -33,6 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
         if item.get_closest_marker("mnist") and not has_mnist:
             item.add_marker(pytest.mark.skip(reason="needs MNIST's archives in data/MNIST/raw"))
+
+
+@pytest.fixture(autouse=True)
+def _steady_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of an imaginary device: what this one reaches depends on what else it does."""
+    ceilings = Ceilings(
+        flop_per_s=dict.fromkeys(ARITHMETIC_KINDS, 1e15), bytes_per_s=1e15, source="measured: not"
+    )
+    monkeypatch.setattr("lightning_profile.pipeline.measured_ceilings", lambda _: ceilings)
 
 
 class SmallCnn(LightningModule):

@@ -1,11 +1,20 @@
 """Theory beside measurement.
 
 rows makes one comparison per layer and phase, summary adds up calls and steps, notes says why
-something is unknown, and roofline what the device's ceilings allow.
+something is unknown, and limits what the device's ceilings allow, by roofline.
 """
 
+from lightning_profile.comparison.limits import exceed, with_rooflines, without_rooflines
 from lightning_profile.comparison.roofline import roofline
 from lightning_profile.comparison.rows import compare
 from lightning_profile.comparison.summary import steps_of_one_batch_size, sum_costs
 
-__all__ = ["compare", "roofline", "steps_of_one_batch_size", "sum_costs"]
+__all__ = [
+    "compare",
+    "exceed",
+    "roofline",
+    "steps_of_one_batch_size",
+    "sum_costs",
+    "with_rooflines",
+    "without_rooflines",
+]

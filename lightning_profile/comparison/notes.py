@@ -19,6 +19,10 @@ OWN_PRODUCTS = "theory unknown: it runs products of its own ({})"
 REPEATED = "theory unknown: its backward ran more than once in a step"
 NO_COUNT = "counted FLOPs unknown: no formula for {}"
 CASTS = "includes casts: {}"
+EXCEEDED = (
+    "roofline unknown: a layer is faster than the ceilings measured here, perhaps while the "
+    "machine was busy; the next training measures them anew"
+)
 NO_DEVICE_TIME = (
     "device time unknown: the GPU delivered no events, as under Nsight or where profiling is "
     "forbidden"

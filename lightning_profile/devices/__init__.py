@@ -5,7 +5,7 @@ reaches, by a stopwatch over cuda_memory, and cache keeps that. precision and ma
 figures a product is to be held against.
 """
 
-from lightning_profile.devices.cache import measured_ceilings
+from lightning_profile.devices.cache import forget_ceilings, measured_ceilings
 from lightning_profile.devices.ceilings import measure_ceilings
 from lightning_profile.devices.describe import describe_device
 from lightning_profile.devices.lookup import find_card, vendor_ceilings
@@ -16,6 +16,7 @@ __all__ = [
     "arithmetic_kind",
     "describe_device",
     "find_card",
+    "forget_ceilings",
     "measure_ceilings",
     "measured_ceilings",
     "read_maths_mode",

@@ -35,7 +35,7 @@ def measured_ceilings(device: torch.device) -> Ceilings:
     what may happen while it measures, see :func:`~lightning_profile.devices.measure_ceilings`.
     """
     key = _key(device)
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    name = _name(key)
     if name not in _in_process:
         path = _path(name)
         ceilings = _read(path, key)
@@ -45,6 +45,20 @@ def measured_ceilings(device: torch.device) -> Ceilings:
                 _write(path, key, ceilings)
         _in_process[name] = ceilings
     return _in_process[name]
+
+
+def forget_ceilings(device: torch.device) -> None:
+    """Let the next training measure ``device`` anew: a ceiling was exceeded, so it was none."""
+    name = _name(_key(device))
+    _in_process.pop(name, None)
+    path = _path(name)
+    if path is not None:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _name(key: _Key) -> str:
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
 
 def _key(device: torch.device) -> _Key:

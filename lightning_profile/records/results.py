@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import dtype
 
+from lightning_profile.records.ceilings import Ceilings, Roofline
 from lightning_profile.records.costs import Cost, Derivation, Footprint
 from lightning_profile.records.layers import Call, Layer, Phase
 from lightning_profile.records.measurements import Measurement
@@ -34,6 +36,8 @@ class Comparison:
         cost: Theory, summed over the calls of a step; ``None`` if there is no formula.
         measured: Times are the median over the steps, the rest is exact; ``None`` if not seen.
         note: Why something is unknown, in words; empty if nothing is.
+        roofline: The least time that the device allows for the theory; ``None`` where theory or
+            the device's ceilings are unknown.
     """
 
     layer: Layer | None
@@ -44,6 +48,20 @@ class Comparison:
     cost: Cost | None
     measured: Measurement | None
     note: str = ""
+    roofline: Roofline | None = None
+
+    @property
+    def bound(self) -> Literal["compute", "memory", "launch"] | None:
+        """What limits the time: ``launch`` where the device is done before the host has issued."""
+        measured = self.measured
+        waits = (
+            measured is not None
+            and measured.device_time_ns is not None
+            and measured.cpu_time_ns > measured.device_time_ns
+        )
+        if waits:
+            return "launch"
+        return self.roofline.bound if self.roofline is not None else None
 
     @property
     def flop_ratio(self) -> float | None:
@@ -117,6 +135,7 @@ class WindowResult:
         steps: The recorded steps that the comparisons summarise: those of one batch size.
         dataset: Name of the data; ``None`` if it has none.
         device: Where it ran.
+        ceilings: What the device can do at best; ``None`` if unknown.
         calls: Every call of a watched layer that returned.
         measurements: Per reported layer, phase and step, with one unattributed row per step.
         comparisons: Per reported layer and phase, and the rest of the step.
@@ -141,6 +160,7 @@ class WindowResult:
     footprints: tuple[FootprintComparison, ...]
     spreads: Mapping[tuple[str, str], Mapping[str, RankSpread]]
     reading_time_ns: int | None = None
+    ceilings: Ceilings | None = None
 
     @property
     def batch_size(self) -> int | None:

@@ -28,6 +28,9 @@ QUANTITIES = (
     "device_time_ns",
     "kernels",
     "flop_per_s",
+    "flop_per_byte",
+    "roofline_time_ns",
+    "roofline_fraction",
     "own_counted_flop",
     "own_cpu_time_ns",
     "own_device_time_ns",
@@ -60,6 +63,12 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
             "own_counted_flop": measured.own.counted_flop,
             "own_cpu_time_ns": measured.own.cpu_time_ns,
             "own_device_time_ns": measured.own.device_time_ns,
+        }
+    if comparison.roofline is not None:
+        values |= {
+            "flop_per_byte": comparison.roofline.flop_per_byte,
+            "roofline_time_ns": comparison.roofline.time_ns,
+            "roofline_fraction": comparison.roofline.fraction,
         }
     return values | {
         "flop_ratio": comparison.flop_ratio,
@@ -134,5 +143,6 @@ def _row(result: WindowResult, comparison: Comparison) -> dict[str, Value]:
         "calls": comparison.calls,
         "steps": comparison.steps,
         **quantities(comparison),
+        "bound": comparison.bound,
         "note": comparison.note,
     }

@@ -84,6 +84,16 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
             rows.append(_row("device time", measured=format_time(measured.device_time_ns)))
         rows.append(_row("CPU time", measured=format_time(measured.cpu_time_ns)))
         rows.append(_row("achieved rate", measured=format_rate(comparison.flop_per_s)))
+    roofline = comparison.roofline
+    if roofline is not None and roofline.time_ns is not None:
+        rows.append(
+            _row(
+                "roofline" + (f" ({comparison.bound}-bound)" if comparison.bound else ""),
+                format_time(roofline.time_ns),
+                measured=format_time(comparison.time_ns),
+                ratio=format_ratio(roofline.fraction),
+            )
+        )
     for row in rows:
         table.add_row(*row)
     table.add_section()

@@ -142,6 +142,7 @@ def _window(result: WindowResult) -> dict[str, Any]:
         "batch_size": result.batch_size,
         "dataset": result.dataset,
         "device": result.device,
+        "ceilings": result.ceilings,
         "reading_time_ns": result.reading_time_ns,
         "compared_steps": list(result.steps),
         "rows": list(rows(result)),

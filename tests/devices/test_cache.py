@@ -178,3 +178,12 @@ def test_a_reader_never_sees_half_of_a_file(folder: Path) -> None:
     while any(writer.is_alive() for writer in writers):
         assert cache._read(path, key) in (one, other)
     assert the_file(folder) == path  # and nothing half-written is left beside it
+
+
+def test_ceilings_that_were_none_are_measured_anew(folder: Path) -> None:
+    first = measured_ceilings(CPU)
+    cache.forget_ceilings(CPU)
+    assert not list(folder.iterdir())
+    cache.forget_ceilings(CPU)  # there is nothing to forget
+    assert measured_ceilings(CPU) is not first
+    assert the_file(folder).exists()

@@ -1,0 +1,103 @@
+"""Each row of a window beside the least time that the device allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from torch import dtype, nn
+
+from lightning_profile.comparison.notes import EXCEEDED
+from lightning_profile.comparison.roofline import roofline
+from lightning_profile.records import ArithmeticKind, Ceilings, Comparison, Layer
+
+_Product = Literal["matmul", "convolution", "recurrent"]
+KindOf = Callable[[dtype, _Product], ArithmeticKind | None]
+
+_CONVOLUTIONS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_TOLERANCE = 1.1  # of a stopwatch on a machine that does other things too
+_RECURRENT = (nn.RNNBase,)
+
+
+def with_rooflines(
+    comparisons: Sequence[Comparison], ceilings: Ceilings, kind_of: KindOf
+) -> list[Comparison]:
+    """The same rows, each with its roofline as far as it can be told.
+
+    Args:
+        comparisons: Theory beside measurement.
+        ceilings: The device's.
+        kind_of: The arithmetic that products of an element type run in.
+    """
+    return [_with_roofline(each, ceilings, kind_of) for each in comparisons]
+
+
+def exceed(comparisons: Sequence[Comparison]) -> bool:
+    """Whether a row computes faster than its ceiling allows: then it was measured too low.
+
+    Not asked of traffic: what lies in a cache is faster than DRAM.
+    """
+    return any(
+        each.roofline is not None
+        and each.roofline.bound == "compute"
+        and (each.roofline.fraction or 0) > _TOLERANCE
+        for each in comparisons
+    )
+
+
+def without_rooflines(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The same rows, with why they have no roofline."""
+    return [
+        replace(
+            each,
+            roofline=None,
+            note="; ".join(note for note in (each.note, EXCEEDED) if note),
+        )
+        if each.roofline is not None
+        else each
+        for each in comparisons
+    ]
+
+
+def _with_roofline(comparison: Comparison, ceilings: Ceilings, kind_of: KindOf) -> Comparison:
+    layer, cost = comparison.layer, comparison.cost
+    if layer is None or cost is None or cost.read_bytes is None or cost.write_bytes is None:
+        return comparison
+    ceiling = _flop_per_s(layer, comparison.dtype, ceilings, kind_of)
+    if cost.flop == 0:
+        ceiling = 1.0  # no products, no time for them, whatever the ceiling
+    return replace(
+        comparison,
+        roofline=roofline(
+            flop=cost.flop,
+            traffic_bytes=cost.read_bytes + cost.write_bytes,
+            flop_per_s=ceiling,
+            bytes_per_s=ceilings.bytes_per_s,
+            measured_time_ns=comparison.time_ns,
+        ),
+    )
+
+
+def _flop_per_s(
+    layer: Layer, element_type: dtype | None, ceilings: Ceilings, kind_of: KindOf
+) -> float | None:
+    if layer.is_container or element_type is None:
+        return None  # layers of several kinds may be inside
+    product: _Product = "matmul"
+    if isinstance(layer.module, _CONVOLUTIONS):
+        product = "convolution"
+    elif isinstance(layer.module, _RECURRENT):
+        product = "recurrent"
+    kind = kind_of(element_type, product)
+    # torch has kernels of its own for depthwise convolutions, which know no TF32.
+    if kind == "tf32" and getattr(layer.module, "groups", 1) > 1:
+        return None
+    return None if kind is None else ceilings.flop_per_s.get(kind)

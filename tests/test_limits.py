@@ -1,0 +1,189 @@
+"""Rows beside the device's ceilings, by hand-worked numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_profile import LayerProfiler, Schedule
+from lightning_profile.comparison import exceed, with_rooflines, without_rooflines
+from lightning_profile.devices import arithmetic_kind
+from lightning_profile.records import (
+    ArithmeticKind,
+    Ceilings,
+    Comparison,
+    Cost,
+    Layer,
+    MathsMode,
+    Measurement,
+    Phase,
+    Work,
+)
+from tests.conftest import read_csv, read_json, read_rest, train
+
+CEILINGS = Ceilings(
+    flop_per_s={"fp32": 1e9, "tf32": 8e9, "bf16": 16e9, "fp64": None, "fp16": None, "fp8": None},
+    bytes_per_s=1e8,
+    source="by hand",
+)
+MODE = MathsMode(float32_matmul="fp32", float32_convolution="tf32", float32_recurrent="fp32")
+WORK = Work(
+    counted_flop=0, counted_elementwise_flop=0, cpu_time_ns=0, device_time_ns=None, kernels=None
+)
+
+
+def kind_of(dtype: torch.dtype, product: str) -> ArithmeticKind | None:
+    return arithmetic_kind(dtype, product, MODE)  # type: ignore[arg-type]
+
+
+def row(
+    module: nn.Module,
+    *,
+    flop: int,
+    read_bytes: int | None = 600,
+    dtype: torch.dtype = torch.float32,
+    cpu_time_ns: int = 40_000,
+    device_time_ns: int | None = None,
+    is_container: bool = False,
+) -> Comparison:
+    layer = Layer(
+        qualified_name="a",
+        display_name="A-1",
+        type_name="A",
+        module=module,
+        entry=module,
+        is_container=is_container,
+    )
+    cost = Cost(
+        flop=flop,
+        elementwise_flop=0,
+        read_bytes=read_bytes,
+        write_bytes=400,
+        allocated_bytes=0,
+        derivation=(),
+    )
+    measured = Measurement(
+        layer="a",
+        phase=Phase.FORWARD,
+        step=0,
+        calls=(0,),
+        calls_inside=(0,),
+        own=WORK,
+        counted_flop=flop,
+        counted_elementwise_flop=0,
+        cpu_time_ns=cpu_time_ns,
+        device_time_ns=device_time_ns,
+        kernels=None,
+        allocated_bytes=0,
+        workspace_bytes=0,
+        peak_allocated_bytes=0,
+        reserved_bytes=None,
+    )
+    return Comparison(
+        layer=layer,
+        phase=Phase.FORWARD,
+        steps=1,
+        calls=1,
+        dtype=dtype,
+        cost=cost,
+        measured=measured,
+    )
+
+
+def limited(comparison: Comparison) -> Comparison:
+    (result,) = with_rooflines([comparison], CEILINGS, kind_of)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("module", "dtype", "flop", "time_ns", "bound"),
+    [
+        (nn.Linear(1, 1), torch.float32, 80_000, 80_000, "compute"),  # fp32: 1 FLOP/ns
+        (nn.Conv2d(1, 1, 1), torch.float32, 800_000, 100_000, "compute"),  # tf32: 8 FLOP/ns
+        (nn.Conv2d(1, 1, 1), torch.bfloat16, 800_000, 50_000, "compute"),  # bf16: 16 FLOP/ns
+        (nn.LSTM(1, 1), torch.float32, 80_000, 80_000, "compute"),
+        (nn.Linear(1, 1), torch.float32, 8_000, 10_000, "memory"),  # 1000 bytes at 0.1 B/ns
+        (nn.ReLU(), torch.float16, 0, 10_000, "memory"),  # no products: no ceiling is needed
+    ],
+)
+def test_the_time_is_the_longer_of_arithmetic_and_traffic(
+    module: nn.Module, dtype: torch.dtype, flop: int, time_ns: float, bound: str
+) -> None:
+    roofline = limited(row(module, flop=flop, dtype=dtype)).roofline
+    assert roofline is not None
+    assert (roofline.time_ns, roofline.bound) == (pytest.approx(time_ns), bound)
+    assert roofline.flop_per_byte == flop / 1000
+    assert roofline.fraction == pytest.approx(time_ns / 40_000)
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [
+        row(nn.Linear(1, 1), flop=80, dtype=torch.float64),  # no ceiling
+        row(nn.Sequential(), flop=80, is_container=True),  # of several kinds, perhaps
+        row(nn.Conv2d(2, 2, 1, groups=2), flop=80),  # torch's own kernel, perhaps
+    ],
+)
+def test_products_without_a_ceiling_have_no_roofline_time(comparison: Comparison) -> None:
+    roofline = limited(comparison).roofline
+    assert roofline is not None
+    assert (roofline.time_ns, roofline.bound, roofline.fraction) == (None, None, None)
+
+
+def test_theory_without_traffic_has_no_roofline() -> None:
+    assert limited(row(nn.Linear(1, 1), flop=80, read_bytes=None)).roofline is None
+
+
+def test_a_device_that_is_done_before_the_host_has_issued_is_launch_bound() -> None:
+    slow_host = limited(row(nn.ReLU(), flop=0, cpu_time_ns=50_000, device_time_ns=20_000))
+    slow_device = limited(row(nn.ReLU(), flop=0, cpu_time_ns=20_000, device_time_ns=50_000))
+    assert (slow_host.bound, slow_device.bound) == ("launch", "memory")
+    assert slow_host.roofline is not None
+    assert slow_host.roofline.fraction == pytest.approx(0.5)  # of the device's time
+
+
+def test_a_ceiling_that_a_layer_exceeds_is_none() -> None:
+    too_fast = limited(row(nn.Linear(1, 1), flop=80_000))  # 80 µs at best, took 40
+    in_cache = limited(row(nn.ReLU(), flop=0, cpu_time_ns=1_000))  # faster than DRAM
+    assert exceed([too_fast])
+    assert not exceed([in_cache, limited(row(nn.Linear(1, 1), flop=30_000))])
+    told = without_rooflines([replace(too_fast, note="includes casts")])[0]
+    assert told.roofline is None
+    assert told.note.startswith("includes casts; roofline unknown")
+
+
+def test_a_training_shows_its_rooflines_and_where_the_ceilings_are_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = replace(CEILINGS, flop_per_s={"fp32": 1e15}, bytes_per_s=1e15, source="measured: here")
+    monkeypatch.setattr("lightning_profile.pipeline.measured_ceilings", lambda _: fast)
+    train(tmp_path, LayerProfiler(["Conv2d-2", "norm"], Schedule(wait=1)))
+    for line in read_csv(tmp_path):
+        assert line["bound"] in ("compute", "memory")
+        traffic = int(line["theoretical_read_bytes"]) + int(line["theoretical_write_bytes"])
+        least_ns = max(int(line["theoretical_flop"]), traffic) / 1e6
+        assert float(line["roofline_time_ns"]) == pytest.approx(least_ns)
+        assert float(line["roofline_fraction"]) == pytest.approx(
+            least_ns / int(line["cpu_time_ns"])
+        )
+    assert read_rest(tmp_path)[0]["roofline_time_ns"] == ""
+    (window,) = read_json(tmp_path)["windows"]
+    assert window["ceilings"]["source"] == "measured: here"
+
+
+def test_ceilings_that_were_measured_too_low_are_said_and_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = replace(CEILINGS, flop_per_s={"fp32": 1.0}, source="measured: on a busy machine")
+    forgotten: list[torch.device] = []
+    monkeypatch.setattr("lightning_profile.pipeline.measured_ceilings", lambda _: slow)
+    monkeypatch.setattr("lightning_profile.pipeline.forget_ceilings", forgotten.append)
+    train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1)))
+    for line in read_csv(tmp_path):
+        assert line["roofline_time_ns"] == line["bound"] == ""
+        assert "roofline unknown: a layer is faster" in line["note"]
+    assert forgotten == [torch.device("cpu")]
