@@ -17,6 +17,7 @@ CONDUCTORS = {"callback", "stage_recorder", "trainer_facts", "pipeline", "__init
 STAGES = {
     "selection",
     "measurement",
+    "counters",
     "theory",
     "attribution",
     "devices",

@@ -4,8 +4,9 @@ Every record is frozen. ``None`` means unknown or not observed, ``0`` means trul
 stand in the field names: bytes, FLOP (one add or one multiply) and nanoseconds, never scaled.
 
 layers is what is looked at (Layer, Call), costs pen and paper (Cost, Derivation), measurements
-what the machine did (Op, Measurement), results both side by side (Comparison, WindowResult), and
-ceilings what the device could do at best (Ceilings, Roofline).
+what the machine did (Op, Measurement), hardware what its counters say (HardwareCount, Unavailable),
+results both side by side (Comparison, WindowResult), and ceilings what the device could do at best
+(Ceilings, Roofline).
 """
 
 from lightning_profile.records.ceilings import (
@@ -22,6 +23,14 @@ from lightning_profile.records.costs import (
     Equation,
     Footprint,
     PhaseCosts,
+)
+from lightning_profile.records.hardware import (
+    ExecutedFlop,
+    ExecutionUnit,
+    HardwareCount,
+    HardwareKernel,
+    Unavailable,
+    UnavailableCause,
 )
 from lightning_profile.records.layers import Call, Layer, ParameterFact, Phase, TensorFact
 from lightning_profile.records.measurements import Allocation, Measurement, Op, OperatorUse, Work
@@ -45,8 +54,12 @@ __all__ = [
     "Derivation",
     "Device",
     "Equation",
+    "ExecutedFlop",
+    "ExecutionUnit",
     "Footprint",
     "FootprintComparison",
+    "HardwareCount",
+    "HardwareKernel",
     "Layer",
     "MathsMode",
     "Measurement",
@@ -58,6 +71,8 @@ __all__ = [
     "RankSpread",
     "Roofline",
     "TensorFact",
+    "Unavailable",
+    "UnavailableCause",
     "WindowResult",
     "Work",
 ]
