@@ -66,12 +66,12 @@ class HardwareCounters:
 
     def _replay(self, calls: Sequence[CapturedCall]) -> None:
         """Count what is new among ``calls``, one run of the tool for each capture."""
-        new = {call.package: call.geometry for call in calls if call.package is not None}
-        if not all(_is_nvidia(call.device) for call in calls):
-            self._counted.update(
-                {(each, phase): NO_GPU for each in new.values() for phase in PHASES}
-            )
-            return
+        new = {}
+        for call in calls:
+            if not _is_nvidia(call.device):
+                self._counted.update({(call.geometry, phase): NO_GPU for phase in PHASES})
+            elif call.package is not None:
+                new[call.package] = call.geometry
         for folder in {package.parent for package in new}:
             for (name, phase), counted in self._tool.count(folder).items():
                 if folder / name in new:  # a layer that was given up may leave one behind

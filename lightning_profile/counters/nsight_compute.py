@@ -13,6 +13,7 @@ from lightning_profile.counters.processes import Finished, run
 from lightning_profile.counters.reading import UnreadableOutputError, read_kernels, split_at
 from lightning_profile.counters.refusals import (
     NO_BACKWARD,
+    NO_GPU,
     NO_METRICS,
     NO_TOOL,
     last_line,
@@ -122,7 +123,7 @@ class NsightCompute:
         in_order = iter(parts)
         assigned: Parts = {}
         for outcome in outcomes:
-            part = next(in_order) if outcome.is_marked else ()
+            part = next(in_order) if outcome.is_marked else NO_GPU
             assigned[outcome.package, outcome.phase] = self._reason(outcome) or part
         return assigned
 

@@ -35,17 +35,20 @@ Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
-def measured(device: torch.device) -> Iterator[None]:
-    """Switch the tool on, launch a marker, and switch it off after the block."""
+def measured(device: torch.device) -> Iterator[bool]:
+    """Switch the tool on and launch a marker, and switch it off after the block.
+
+    Yields whether there is a marker, which there is on a GPU only.
+    """
     if device.type != "cuda":
-        yield
+        yield False
         return
     cuda: Any = torch.cuda
     cuda.synchronize(device)
     cuda.cudart().cudaProfilerStart()
     try:
         cuda._sleep(1)  # launches the marker
-        yield
+        yield True
         cuda.synchronize(device)
     finally:
         cuda.cudart().cudaProfilerStop()
@@ -93,12 +96,11 @@ def _measure(
 ) -> tuple[Outcome, Result | None]:
     is_marked = False
     try:
-        with measured(device):
-            is_marked = True
+        with measured(device) as is_marked:
             result = part()
     except Exception as fault:
         return outcome(is_marked=is_marked, **_failure(fault)), None
-    return outcome(is_marked=True), result
+    return outcome(is_marked=is_marked), result
 
 
 class _Failure(TypedDict):
