@@ -19,7 +19,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, Optional, TextIO
 
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -60,7 +60,7 @@ recorded, and what a layer should cost on paper is shown beside what it did cost
 at the end."""
 _USAGE = """python train.py [--batch_size N] [--layers NAME ...] [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
-                [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
+                [--counters ncu] [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
                 [--config FILE] [--trainer.max_epochs N] [--trainer.OPTION VALUE ...]"""
 
 
@@ -88,6 +88,12 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--log_dir", default="logs", help="Runs go to LOG_DIR/mnist/version_N.")
         parser.add_argument(
             "--profile", type=bool, default=True, help="Whether to profile the layers at all."
+        )
+        parser.add_argument(
+            "--counters",
+            type=Optional[Literal["ncu"]],
+            default=None,
+            help="ncu: Nsight Compute counts what the layers execute, on an NVIDIA GPU.",
         )
         parser.add_class_arguments(Schedule, "schedule")
         for name in ("batch_size", "dataset", "data_dir"):
@@ -159,7 +165,9 @@ def build_cli() -> TrainingCLI:
     )
     if cli.config.profile:
         select_layers(cli.model, cli.config.layers)  # a mistake shows before anything is done
-        cli.trainer.callbacks.append(LayerProfiler(cli.config.layers, cli.config_init.schedule))
+        cli.trainer.callbacks.append(
+            LayerProfiler(cli.config.layers, cli.config_init.schedule, counters=cli.config.counters)
+        )
     return cli
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ from lightning_profile.trainer_facts import (
 if TYPE_CHECKING:
     from lightning_profile.pipeline import Analyst
 
+if TYPE_CHECKING:
+    from lightning_profile.counters import LayerPhase
+    from lightning_profile.records import HardwareCount, Unavailable
+
 TRAIN, VALIDATE = "train", "validate"
 
 
@@ -56,13 +60,16 @@ class LayerProfiler(Callback):
             or as a class, or ``all``: every layer, and each container that runs operators of its
             own. By default every layer with parameters that has no layers inside.
         schedule: When in an epoch the window is open.
+        counters: ``"ncu"`` to have Nsight Compute count, on an NVIDIA GPU, what the layers
+            execute: calls of the step before the window are repeated in another process, once per
+            geometry, while the training waits.
         stages: ``train``, ``validate`` or both: the epochs to look at.
 
     Raises:
         LayerSelectionError: If a pattern is neither a string nor a class of modules; before the
             first step, if it selects nothing.
         TypeError: If ``schedule`` is no :class:`Schedule`.
-        ValueError: If a stage is unknown, or there is none.
+        ValueError: If a stage is unknown, or there is none, or if ``counters`` is unknown.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class LayerProfiler(Callback):
         layers: Pattern | Sequence[Pattern] | None = None,
         schedule: Schedule | None = None,
         stages: str | Sequence[str] = TRAIN,
+        counters: str | None = None,
     ) -> None:
         super().__init__()
         self._patterns = None if layers is None else list_patterns(layers)
@@ -78,6 +86,9 @@ class LayerProfiler(Callback):
                 f"schedule must be a Schedule, such as Schedule(wait=10), not {quoted(schedule)}"
             )
         self._schedule = schedule or Schedule()
+        if counters not in (None, "ncu"):
+            raise ValueError(f"counters must be 'ncu' or None, not {quoted(counters)}")
+        self._counters = counters
         names = _list_stages(stages)
         # A stage that is not asked for never wakes up.
         self._train = StageRecorder(self._schedule, "training_step")
@@ -104,6 +115,7 @@ class LayerProfiler(Callback):
         self._analyst = Analyst()
         self._is_active = True
         self._guard(lambda: self._find_ceilings(trainer, pl_module))
+        self._guard(lambda: self._prepare_counters(trainer))
         self._guard(lambda: self._open_report(trainer, selection))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -199,6 +211,9 @@ class LayerProfiler(Callback):
         self._guard(self._print_summary)
         if self._report is not None:
             self._guard(self._report.close)
+        if self._train.capture is not None:
+            self._guard(self._train.capture.close)
+            self._train.capture = None
         self._is_active = False
         self._layers, self._report, self._analyst = (), None, None  # the model is not kept alive
 
@@ -209,6 +224,13 @@ class LayerProfiler(Callback):
                 pl_module.device,
                 may_measure=trainer.is_global_zero and not is_profiler_running(),
             )
+
+    def _prepare_counters(self, trainer: Trainer) -> None:
+        if self._counters is None or not trainer.is_global_zero:
+            return
+        from lightning_profile.step_capture import StepCapture  # noqa: PLC0415  (as above)
+
+        self._train.capture = StepCapture()
 
     def _open_report(self, trainer: Trainer, selection: Selection) -> None:
         log_dir = trainer.log_dir  # on every rank: it is broadcast
@@ -255,6 +277,7 @@ class LayerProfiler(Callback):
             stage=stage,
             epoch=trainer.current_epoch,
             global_step=trainer.global_step,
+            hardware=self._count(stage),
         )
         if trainer.world_size > 1:
             spreads = self._ranks.gather(
@@ -264,6 +287,14 @@ class LayerProfiler(Callback):
         if self._report is not None:
             reading_time_ns = time.perf_counter_ns() - started_ns
             self._report.write(replace(result, reading_time_ns=reading_time_ns))
+
+    def _count(self, stage: str) -> Mapping[LayerPhase, HardwareCount | Unavailable]:
+        """What the hardware's counters say; nothing if they were not asked for."""
+        counted: dict[LayerPhase, HardwareCount | Unavailable] = {}
+        capture = self._stages[stage].capture
+        if capture is not None:
+            self._guard(lambda: counted.update(capture.count()))
+        return counted
 
     def _name_stages_without_a_window(self, ended: str) -> None:
         missed = [name for name, each in self._stages.items() if not each.has_tried]

@@ -18,9 +18,11 @@ from lightning_profile.comparison import (
     compare,
     exceed,
     steps_of_one_batch_size,
+    with_hardware,
     with_rooflines,
     without_rooflines,
 )
+from lightning_profile.counters import deviation_reason
 from lightning_profile.devices import (
     arithmetic_kind,
     describe_device,
@@ -43,7 +45,10 @@ from lightning_profile.records import (
     Equation,
     Footprint,
     FootprintComparison,
+    HardwareCount,
     Layer,
+    Phase,
+    Unavailable,
     WindowResult,
 )
 
@@ -81,6 +86,7 @@ class Analyst:
         stage: str,
         epoch: int,
         global_step: int,
+        hardware: Mapping[tuple[str, Phase], HardwareCount | Unavailable],
     ) -> WindowResult:
         """Theory beside measurement for everything that a window recorded.
 
@@ -94,6 +100,7 @@ class Analyst:
             stage: ``train`` or ``validate``.
             epoch: The epoch, from 0.
             global_step: Optimizer steps so far.
+            hardware: What the hardware's counters say, by qualified name and phase.
         """
         in_graph = [layer for layer in layers if layer.in_compiled_graph]
         inferred = infer_calls(recording.invocations, in_graph) if in_graph else InferredCalls()
@@ -115,7 +122,7 @@ class Analyst:
             inferred=costed_inferred,
             graph_fault=inferred.fault,
         )
-        comparisons = self._limited(comparisons, device)
+        comparisons = with_hardware(self._limited(comparisons, device), hardware, deviation_reason)
         reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
         rows = [layer for layer in rows if layer.qualified_name in reported]
         first_calls = _first_calls((*costed, *costed_inferred))

@@ -23,6 +23,8 @@ from lightning_profile.trainer_facts import has_graph_without_wrapper, step_invo
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
 
+    from lightning_profile.step_capture import StepCapture
+
 _NEVER = math.inf
 
 
@@ -45,11 +47,14 @@ class StageRecorder:
         wake_at: The batch from which on there is something to do: the one comparison that a
             step outside of the window costs.
         has_tried: Whether the time for a window ever came.
+        capture: What captures the step before each window; ``None`` if nothing does.
     """
 
     def __init__(self, schedule: Schedule, step_method: str) -> None:
         self.wake_at: float = _NEVER
         self.has_tried = False
+        self.capture: StepCapture | None = None
+        self._open_at: float = _NEVER
         self._step_method = step_method
         self._step_invocation: Invocation | None = None
         self._schedule = schedule
@@ -62,8 +67,8 @@ class StageRecorder:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a window."""
-        return self._window is not None
+        """Whether a step is recorded or captured."""
+        return self._window is not None or (self.capture is not None and self.capture.is_open)
 
     def plan(self, epoch_steps: float, *, first: int = 0) -> None:
         """Plan the window of an epoch.
@@ -82,14 +87,21 @@ class StageRecorder:
                 f"a window of {self._schedule} needs {self._schedule.steps} steps but the epoch "
                 f"has {epoch_steps:.0f}: shrunk to {self._plan}",
             )
-        self.wake_at = first + self._plan.wait
+        self._open_at = self.wake_at = first + self._plan.wait
+        if self.capture is not None and self._plan.wait:
+            self.wake_at -= 1
 
     def begin_step(
         self, layers: Sequence[Layer], model: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """A batch begins at which there is something to do."""
+        if self.capture is not None and batch_idx < self._open_at:
+            self.capture.begin_step(layers)
+            return
         self.has_tried = True
         if self._window is None:
+            if self.capture is not None and not self._plan.wait:
+                self.capture.refuse(layers)
             steps = self._plan.warmup + self._plan.active
             other = self._others.in_the_way(steps, self._step_method)
             if other is not None:
@@ -118,6 +130,8 @@ class StageRecorder:
 
     def end_step(self) -> bool:
         """A batch has ended; whether it was the window's last."""
+        if self.capture is not None:
+            self.capture.close_step()
         if self._window is None or not self._batch_sizes:
             return False
         self._window.end_step()
@@ -126,6 +140,7 @@ class StageRecorder:
     def finish(self) -> RecordedWindow | None:
         """Close the window and read it; ``None`` if there is nothing to read, which is said."""
         if self._window is None:
+            self.close()
             return None
         if not self._batch_sizes:
             self.close()
@@ -145,6 +160,8 @@ class StageRecorder:
     def close(self) -> None:
         """Give the window up, if there is one; nothing is left behind."""
         self.wake_at = _NEVER
+        if self.capture is not None:
+            self.capture.close_step()
         if self._window is None:
             return
         try:

@@ -1,9 +1,11 @@
 """Theory beside measurement.
 
 rows makes one comparison per layer and phase, summary adds up calls and steps, notes says why
-something is unknown, and limits what the device's ceilings allow, by roofline.
+something is unknown, executed adds what the hardware counted, and limits what the device's
+ceilings allow, by roofline.
 """
 
+from lightning_profile.comparison.executed import with_hardware
 from lightning_profile.comparison.limits import exceed, with_rooflines, without_rooflines
 from lightning_profile.comparison.roofline import roofline
 from lightning_profile.comparison.rows import compare
@@ -15,6 +17,7 @@ __all__ = [
     "roofline",
     "steps_of_one_batch_size",
     "sum_costs",
+    "with_hardware",
     "with_rooflines",
     "without_rooflines",
 ]

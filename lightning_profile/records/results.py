@@ -10,6 +10,7 @@ from torch import dtype
 
 from lightning_profile.records.ceilings import Ceilings, Roofline
 from lightning_profile.records.costs import Cost, Derivation, Footprint
+from lightning_profile.records.hardware import HardwareCount, Unavailable
 from lightning_profile.records.layers import Call, Layer, Phase
 from lightning_profile.records.measurements import Measurement
 
@@ -38,6 +39,7 @@ class Comparison:
         note: Why something is unknown, in words; empty if nothing is.
         roofline: The least time that the device allows for the theory; ``None`` where theory or
             the device's ceilings are unknown.
+        hardware: What the hardware counted, or why it could not; ``None`` if it was not asked.
     """
 
     layer: Layer | None
@@ -49,6 +51,7 @@ class Comparison:
     measured: Measurement | None
     note: str = ""
     roofline: Roofline | None = None
+    hardware: HardwareCount | Unavailable | None = None
 
     @property
     def bound(self) -> Literal["compute", "memory", "launch"] | None:

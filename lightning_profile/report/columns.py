@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightning_profile.records import Comparison, RankSpread, WindowResult
+from lightning_profile.records import Comparison, HardwareCount, RankSpread, WindowResult
 
 Value = str | int | float | None
 
@@ -14,10 +14,14 @@ QUANTITIES = (
     "theoretical_flop",
     "counted_flop",
     "flop_ratio",
+    "hardware_flop",
     "theoretical_elementwise_flop",
     "counted_elementwise_flop",
+    "hardware_elementwise_flop",
     "theoretical_read_bytes",
     "theoretical_write_bytes",
+    "dram_read_bytes",
+    "dram_write_bytes",
     "theoretical_allocated_bytes",
     "allocated_bytes",
     "allocated_ratio",
@@ -63,6 +67,13 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
             "own_counted_flop": measured.own.counted_flop,
             "own_cpu_time_ns": measured.own.cpu_time_ns,
             "own_device_time_ns": measured.own.device_time_ns,
+        }
+    if isinstance(comparison.hardware, HardwareCount):
+        values |= {
+            "hardware_flop": comparison.hardware.hardware_flop,
+            "hardware_elementwise_flop": comparison.hardware.hardware_elementwise_flop,
+            "dram_read_bytes": comparison.hardware.dram_read_bytes,
+            "dram_write_bytes": comparison.hardware.dram_write_bytes,
         }
     if comparison.roofline is not None:
         values |= {

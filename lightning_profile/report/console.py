@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from lightning_profile.records import Comparison, FootprintComparison, WindowResult
+from lightning_profile.records import Comparison, FootprintComparison, HardwareCount, WindowResult
 from lightning_profile.report.overview import LEGEND, conditions, overview_table
 from lightning_profile.report.units import (
     UNKNOWN,
@@ -59,16 +59,30 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
     if cost is None and measured is None:
         table.add_section()
         return
+    count = comparison.hardware if isinstance(comparison.hardware, HardwareCount) else None
     rows = [
         _row(
             "FLOPs of products",
             format_flop(cost.flop if cost else None),
             format_flop(measured.counted_flop if measured else None),
+            measured=format_flop(count.hardware_flop) if count else "",
             ratio=format_ratio(comparison.flop_ratio),
         ),
-        _row("FLOPs element-wise", format_flop(cost.elementwise_flop if cost else None)),
-        _row("compulsory reads", format_bytes(cost.read_bytes if cost else None)),
-        _row("compulsory writes", format_bytes(cost.write_bytes if cost else None)),
+        _row(
+            "FLOPs element-wise",
+            format_flop(cost.elementwise_flop if cost else None),
+            measured=format_flop(count.hardware_elementwise_flop) if count else "",
+        ),
+        _row(
+            "compulsory reads",
+            format_bytes(cost.read_bytes if cost else None),
+            measured=format_bytes(count.dram_read_bytes) if count else "",
+        ),
+        _row(
+            "compulsory writes",
+            format_bytes(cost.write_bytes if cost else None),
+            measured=format_bytes(count.dram_write_bytes) if count else "",
+        ),
         _row(
             "allocated",
             format_bytes(cost.allocated_bytes if cost else None),

@@ -25,7 +25,7 @@ from lightning_profile.records import (
     WindowResult,
 )
 from lightning_profile.report import whole_lines
-from lightning_profile.report.columns import rows
+from lightning_profile.report.columns import row_key, rows
 from lightning_profile.report.run_folder import RunFolder
 from lightning_profile.schedule import Schedule
 from lightning_profile.version import __version__
@@ -143,6 +143,11 @@ def _window(result: WindowResult) -> dict[str, Any]:
         "dataset": result.dataset,
         "device": result.device,
         "ceilings": result.ceilings,
+        "hardware": [
+            {"layer": row_key(each)[0], "phase": row_key(each)[1], "count": each.hardware}
+            for each in result.comparisons
+            if each.hardware is not None
+        ],
         "reading_time_ns": result.reading_time_ns,
         "compared_steps": list(result.steps),
         "rows": list(rows(result)),

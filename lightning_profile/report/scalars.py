@@ -64,7 +64,9 @@ def _charts(layer: str) -> dict[str, tuple[str, Sequence[str]]]:
     for phase in PHASES:
         prefix = f"{layer}/{phase.value}"
         charts |= {
-            f"{phase.value}: FLOPs per step": _lines(prefix, "theoretical_flop", "counted_flop"),
+            f"{phase.value}: FLOPs per step": _lines(
+                prefix, "theoretical_flop", "counted_flop", "hardware_flop"
+            ),
             f"{phase.value}: bytes allocated per step": _lines(
                 prefix, "theoretical_allocated_bytes", "allocated_bytes", "peak_allocated_bytes"
             ),

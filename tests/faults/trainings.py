@@ -98,9 +98,6 @@ def run_with(folder: Path, *faults: str) -> tuple[list[str], int]:
 
 def _train_with(folder: Path, faults: tuple[str, ...], pipe: Connection) -> None:
     torch.set_num_threads(1)
-    if os.geteuid() == 0:  # whom no permission stops
-        os.chown(folder, 65534, 65534)
-        os.seteuid(65534)
     callbacks = [
         callback for fault in faults for callback in (At(1, FAULTS[fault]), At(3, MENDS[fault]))
     ]
@@ -135,10 +132,13 @@ def _empty_disk(trainer: Trainer) -> None:
 
 def _make_read_only(trainer: Trainer) -> None:
     for path in (*run_folder(trainer).iterdir(), run_folder(trainer)):
-        path.chmod(0o500 if path.is_dir() else 0o400)
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if os.geteuid() == 0:  # whom no permission stops
+        os.seteuid(65534)
 
 
 def _make_writable(trainer: Trainer) -> None:
+    os.seteuid(os.getuid())
     for path in (run_folder(trainer), *run_folder(trainer).iterdir()):
         path.chmod(0o700 if path.is_dir() else 0o600)
 
