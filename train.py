@@ -19,7 +19,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Optional, TextIO
+from typing import Any, Literal, NoReturn, TextIO
 
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -60,7 +60,8 @@ recorded, and what a layer should cost on paper is shown beside what it did cost
 at the end."""
 _USAGE = """python train.py [--batch_size N] [--layers NAME ...] [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
-                [--counters ncu] [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
+                [--counters {none,ncu}]
+                [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
                 [--config FILE] [--trainer.max_epochs N] [--trainer.OPTION VALUE ...]"""
 
 
@@ -91,8 +92,8 @@ class TrainingCLI(LightningCLI):
         )
         parser.add_argument(
             "--counters",
-            type=Optional[Literal["ncu"]],
-            default=None,
+            type=Literal["none", "ncu"],
+            default="none",
             help="ncu: Nsight Compute counts what the layers execute, on an NVIDIA GPU.",
         )
         parser.add_class_arguments(Schedule, "schedule")
@@ -165,8 +166,9 @@ def build_cli() -> TrainingCLI:
     )
     if cli.config.profile:
         select_layers(cli.model, cli.config.layers)  # a mistake shows before anything is done
+        counters = None if cli.config.counters == "none" else cli.config.counters
         cli.trainer.callbacks.append(
-            LayerProfiler(cli.config.layers, cli.config_init.schedule, counters=cli.config.counters)
+            LayerProfiler(cli.config.layers, cli.config_init.schedule, counters=counters)
         )
     return cli
 
