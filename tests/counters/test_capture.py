@@ -196,7 +196,7 @@ def test_more_geometries_than_can_be_kept_are_refused(tmp_path: Path) -> None:
 def test_hooks_of_the_user_are_not_in_the_package_but_their_arguments_are(tmp_path: Path) -> None:
     module = nn.Linear(4, 3)
     module.register_forward_pre_hook(lambda _, args: (args[0] * 2.0,))
-    module.register_forward_hook(lambda _, __, output: output + 1.0)
+    module.register_forward_hook(lambda _, __, output: output * 3.0)
     module.register_full_backward_hook(lambda *_: None)
     inputs = torch.ones(2, 4, requires_grad=True)
     captured = capture_step(tmp_path, module, lambda: module(inputs).sum().backward())
@@ -205,6 +205,9 @@ def test_hooks_of_the_user_are_not_in_the_package_but_their_arguments_are(tmp_pa
     assert hooks
     assert not any(hooks)
     assert package.args[0].storage.tolist() == [2.0] * 8
+    (gradient,) = package.gradients
+    assert gradient is not None
+    assert gradient.restore().tolist() == [[3.0] * 3] * 2  # of what the layer itself returned
     assert module._forward_hooks  # the user's are still there
     assert module._forward_pre_hooks
 
