@@ -11,7 +11,7 @@ import csv
 from collections.abc import Iterable, Mapping
 
 from lightning_profile.counters.metrics import SCALAR_INSTRUCTIONS, Metrics
-from lightning_profile.counters.products import product_flop
+from lightning_profile.counters.products import arithmetic_of, product_flop
 from lightning_profile.records import ExecutedFlop, HardwareKernel
 
 _HEADER_START = '"ID","Process ID"'
@@ -86,12 +86,13 @@ def _kernel(row: Mapping[str, str], metrics: Metrics) -> HardwareKernel:
         _number(row, metric) is None
         for metric in (*metrics.tensor.values(), *metrics.scalar.values())
     )
-    flop = product_flop(row[_NAME], executed) if is_complete else None
+    arithmetic = arithmetic_of(executed)
+    flop = product_flop(row[_NAME], arithmetic) if is_complete else None
     return HardwareKernel(
         name=row[_NAME],
-        executed=tuple(executed),
+        executed=arithmetic,
         product_flop=flop,
-        elementwise_flop=None if flop is None else sum(part.flop for part in executed) - flop,
+        elementwise_flop=None if flop is None else sum(part.flop for part in arithmetic) - flop,
         dram_read_bytes=_number(row, metrics.dram_read),
         dram_write_bytes=_number(row, metrics.dram_write),
         time_ns=_number(row, metrics.time),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_profile.counters.products import product_flop
+from lightning_profile.counters.products import arithmetic_of, product_flop
 from lightning_profile.records import ExecutedFlop
 
 SCALAR = (
@@ -56,3 +56,18 @@ def test_a_transforms_additions_are_part_of_the_convolution(name: str) -> None:
 def test_where_tensor_cores_ran_only_their_operations_are_the_product() -> None:
     assert product_flop("sm90_xmma_fprop_implicit_gemm", TENSOR) == 50_000
     assert product_flop("a name that nobody knows", TENSOR) == 50_000
+
+
+def test_constants_that_are_loaded_by_half_precision_are_no_arithmetic() -> None:
+    # Forward of Conv2d(32, 64, 3) at batch 128 in fp32, without TF32, as counted on an H100.
+    counted = [
+        ExecutedFlop(unit="add", arithmetic="fp32", flop=4_718_592),
+        ExecutedFlop(unit="multiply", arithmetic="fp32", flop=4_718_592),
+        ExecutedFlop(unit="fma", arithmetic="fp32", flop=2_717_908_992),
+        ExecutedFlop(unit="fma", arithmetic="fp16", flop=442_368),
+    ]
+    arithmetic = arithmetic_of(counted)
+    assert arithmetic == tuple(counted[:3])
+    assert product_flop("sm80_xmma_fprop_implicit_gemm_f32f32", arithmetic) == 2_717_908_992
+    in_half = [ExecutedFlop(unit="fma", arithmetic="fp16", flop=8)]
+    assert arithmetic_of(in_half) == tuple(in_half)
