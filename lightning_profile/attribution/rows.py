@@ -64,13 +64,16 @@ class _Sums:
         self, key: RowKey, spans: Sequence[Span], own: Sequence[Span], peak_allocated_bytes: int
     ) -> Measurement:
         step, layer, phase = key
-        inside = dict.fromkeys(each for span in spans for each in _up_to(key, span))
+        inside = dict.fromkeys([each for span in spans for each in _up_to(key, span)])
         executions = [each for each in inside if each.row == key]
         work = self._work(spans)
         positions = _positions(spans)
         ran = [self._ops[position] for position in positions]
-        direct = [self._ops[position] for position in _positions(executions)]
+        direct = (
+            [self._ops[each] for each in _positions(executions)] if spans != executions else ran
+        )
         direct = [op for op in direct if op.call is None]
+        casts = [op.cast for op in ran if op.cast is not None]
         return Measurement(
             layer=layer,
             phase=phase,
@@ -91,7 +94,7 @@ class _Sums:
             direct_operators=_names(direct),
             direct_products=_names([op for op in direct if op.counted_flop or op.is_uncounted]),
             is_repeated=any(span.is_repeated for span in spans),
-            casts=tuple(Counter([op.cast for op in ran if op.cast is not None]).items()),
+            casts=tuple(Counter(casts).items()) if casts else (),
             uncounted=_names([op for op in ran if op.is_uncounted]),
         )
 
