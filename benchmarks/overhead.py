@@ -5,21 +5,24 @@
 
 Each round trains one epoch in every way below, in an order that is drawn anew, and takes the ratio
 to the bare epoch of the same round; the medians of the ratios count, with their quartiles, as
-absolute times depend on the machine. Whole epochs scatter by more than the callback costs, so the
+absolute times depend on the machine (and CPU times less on what else runs there). Whole epochs scatter by more than the callback costs, so the
 window is measured by itself, too: the steps from its warm-up to the one after it, less as many
-steps of the same epoch, as a share of the epoch. The images are on the device from the start.
+steps of the same epoch, as a share of the epoch. The images are on the device from the start. The
+JSON is written anew after each round.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import json
 import logging
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 import timeit
@@ -34,18 +37,22 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from spread import describe, spread
 from torch import Tensor
 from torch.profiler import profile, schedule
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.mnist import MnistClassifier
 
+BARE, WINDOW = "bare", "callback, in its window"
+DEEPSPEED = "DeepSpeed's flops profiler, every step"
 WAYS = (
-    "bare",
+    BARE,
     "callback, outside its window",
-    "callback, in its window",
+    WINDOW,
     "Lightning's PyTorchProfiler",
     "torch.profiler, every step",
+    DEEPSPEED,
 )
 IMAGES = {"mnist": (1, 28), "resnet50": (3, 64)}
 
@@ -94,9 +101,13 @@ class Clock(Callback):
     def __init__(self) -> None:
         self.starts: list[float] = []
         self.end = 0.0
+        self._cpu_start = 0.0
+        self.cpu_seconds = 0.0  # of the process, which other programs hardly change
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Note the moment."""
+        if not self.starts:
+            self._cpu_start = time.process_time()
         self.starts.append(time.perf_counter())
 
     def on_train_epoch_end(self, *_: Any) -> None:
@@ -104,6 +115,7 @@ class Clock(Callback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.end = time.perf_counter()
+        self.cpu_seconds = time.process_time() - self._cpu_start
 
     @property
     def seconds(self) -> float:
@@ -142,6 +154,26 @@ class EveryStep(Callback):
         self._profile.__exit__(None, None, None)
 
 
+class DeepSpeedEveryStep(Callback):
+    """DeepSpeed's profiler as its documentation has it, around every step."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make it."""
+        from deepspeed.profiling.flops_profiler import FlopsProfiler  # noqa: PLC0415
+
+        self._profiler = FlopsProfiler(pl_module)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Add its hooks."""
+        self._profiler.start_profile()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Read what it counted, and take its hooks off."""
+        self._profiler.stop_profile()
+        self._profiler.get_total_flops()
+        self._profiler.end_profile()
+
+
 def run_epoch(way: str, args: argparse.Namespace, folder: str) -> Clock:
     """One epoch in one way; the first of the callbacks holds the clock."""
     torch.manual_seed(1)
@@ -149,10 +181,12 @@ def run_epoch(way: str, args: argparse.Namespace, folder: str) -> Clock:
     callbacks: list[Callback] = [clock]
     if way == "callback, outside its window":
         callbacks.append(LayerProfiler(args.layers, stages="validate"))
-    elif way == "callback, in its window":
+    elif way == WINDOW:
         callbacks.append(LayerProfiler(args.layers, Schedule(**args.schedule)))
     elif way == "torch.profiler, every step":
         callbacks.append(EveryStep())
+    elif way == DEEPSPEED:
+        callbacks.append(DeepSpeedEveryStep())
     trainer = Trainer(
         max_epochs=1,
         accelerator="gpu" if args.device == "cuda" else "cpu",
@@ -171,7 +205,7 @@ def run_epoch(way: str, args: argparse.Namespace, folder: str) -> Clock:
     return clock
 
 
-def step_cost_us() -> dict[str, float]:
+def step_cost_us() -> dict[str, dict[str, float]]:
     """Microseconds that the two hooks of a step outside of the window take, against empty ones."""
     costs: dict[str, list[float]] = {"empty callback": [], "this callback": []}
     callbacks = {"empty callback": Callback(), "this callback": LayerProfiler()}
@@ -184,7 +218,9 @@ def step_cost_us() -> dict[str, float]:
                 callback.on_train_batch_end(nothing, nothing, nothing, nothing, 5)
 
             costs[name].append(timeit.timeit(hooks, number=20_000) / 20_000 * 1e6)
-    return {name: statistics.median(values) for name, values in costs.items()}
+    pairs = zip(costs["this callback"], costs["empty callback"], strict=True)
+    costs["difference"] = [ours - empty for ours, empty in pairs]
+    return {name: spread(values) for name, values in costs.items()}
 
 
 def main() -> None:
@@ -204,57 +240,59 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    ratios: dict[str, list[float]] = {way: [] for way in args.ways}
+    has_deepspeed = importlib.util.find_spec("deepspeed") is not None
+    ways = [way for way in args.ways if way != DEEPSPEED or has_deepspeed]
+    plan = Schedule(**args.schedule)
+    rounds: list[dict[str, dict[str, float]]] = []  # seconds of an epoch in each way
     shares: list[float] = []
-    seconds: list[float] = []
-    quiet = contextlib.redirect_stdout(io.StringIO())  # each epoch has a table of its own
-    with tempfile.TemporaryDirectory() as folder, quiet:
-        run_epoch("callback, in its window", args, folder)  # the first of a process is slow
-        for _ in range(args.rounds):
-            clocks = {
-                way: run_epoch(way, args, folder)
-                for way in random.sample(args.ways, len(args.ways))
-            }
-            seconds.append(clocks["bare"].seconds)
-            for way, clock in clocks.items():
-                ratios[way].append(clock.seconds / seconds[-1])
-            if "callback, in its window" in clocks:
-                shares.append(
-                    clocks["callback, in its window"].window_share(Schedule(**args.schedule))
-                )
-    figures = {
+    figures: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "arguments": vars(args) | {"json": str(args.json)},
-        "bare_epoch_s": _spread(seconds),
-        "ratio_to_bare": {way: _spread(values) for way, values in ratios.items()},
-        "window_share_of_epoch": _spread(shares),
+        "not_installed": [way for way in args.ways if way not in ways],
         "step_outside_us": step_cost_us(),
     }
+    quiet = contextlib.redirect_stdout(io.StringIO())  # each epoch has a table of its own
+    with tempfile.TemporaryDirectory() as folder, quiet:
+        run_epoch(WINDOW, args, folder)  # the first of a process is slow
+        for number in range(args.rounds):
+            seconds: dict[str, dict[str, float]] = {}
+            for way in random.sample(ways, len(ways)):
+                clock = run_epoch(way, args, folder)
+                seconds[way] = {"wall": clock.seconds, "cpu": clock.cpu_seconds}
+                if way == WINDOW:
+                    shares.append(clock.window_share(plan))
+                print(f"{number + 1}/{args.rounds} {way}: {clock.seconds:.2f} s", file=sys.stderr)
+            rounds.append(seconds)
+            figures |= {
+                "rounds": rounds,
+                "bare_epoch_s": spread([each[BARE]["wall"] for each in rounds]),
+                "ratio_to_bare": {way: _ratio(rounds, way, "wall") for way in ways},
+                "ratio_of_cpu_time_to_bare": {way: _ratio(rounds, way, "cpu") for way in ways},
+                "window_share_of_epoch": spread(shares),
+            }
+            if args.json:  # now, in case it is interrupted
+                args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     _print(figures)
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    if len(values) < 2:
-        return dict.fromkeys(("low", "median", "high"), values[0] if values else 0.0)
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return {"low": low, "median": median, "high": high}
+def _ratio(rounds: list[dict[str, dict[str, float]]], way: str, clock: str) -> dict[str, float]:
+    return spread([each[way][clock] / each[BARE][clock] for each in rounds])
 
 
 def _print(figures: dict[str, Any]) -> None:
     print(f"{figures['device']}, {figures['threads']} threads, torch {figures['torch']}")
-    print(f"bare epoch: {figures['bare_epoch_s']['median']:.3f} s")
-    print(f"{'ratio to a bare epoch':32} median   quartiles")
-    for way, spread in figures["ratio_to_bare"].items():
-        print(f"{way:32} {spread['median']:6.3f}   {spread['low']:.3f} to {spread['high']:.3f}")
-    share = figures["window_share_of_epoch"]
-    print(f"{'the window alone':32} {1 + share['median']:6.4f}   ", end="")
-    print(f"{1 + share['low']:.4f} to {1 + share['high']:.4f}")
+    print(f"a bare epoch in s: {describe(figures['bare_epoch_s'])}")
+    for way, ratio in figures["ratio_to_bare"].items():
+        cpu = figures["ratio_of_cpu_time_to_bare"][way]
+        print(f"{way}, to a bare epoch: {describe(ratio)}, in CPU time: {describe(cpu)}")
+    for way in figures["not_installed"]:
+        print(f"{way}: not installed")
+    share = {name: 1 + value for name, value in figures["window_share_of_epoch"].items()}
+    print(f"the window alone, to a bare epoch: {describe(share, 4)}")
     for name, cost in figures["step_outside_us"].items():
-        print(f"a step's two hooks, {name}: {cost:.2f} µs")
+        print(f"a step's two hooks, {name}, in µs: {describe(cost)}")
 
 
 if __name__ == "__main__":
