@@ -5,10 +5,11 @@
 
 Each round trains one epoch in every way below, in an order that is drawn anew, and takes the ratio
 to the bare epoch of the same round; the medians of the ratios count, with their quartiles, as
-absolute times depend on the machine (and CPU times less on what else runs there). Whole epochs scatter by more than the callback costs, so the
-window is measured by itself, too: the steps from its warm-up to the one after it, less as many
-steps of the same epoch, as a share of the epoch. The images are on the device from the start. The
-JSON is written anew after each round.
+absolute times depend on the machine. The ratio of the process's CPU time depends less on what else
+runs there. Whole epochs scatter by more than the callback costs, so the window is measured by
+itself, too: the steps from its warm-up to the one after it, less as many steps of the same epoch,
+as a share of the epoch. The images are on the device from the start. The JSON is written anew
+after each round.
 """
 
 from __future__ import annotations
