@@ -111,7 +111,7 @@ def train(
 
 def read_csv(folder: Path) -> list[dict[str, str]]:
     """The layers' rows."""
-    return [row for row in read_all_rows(folder) if row["layer"] != "rest-of-step"]
+    return [row for row in read_all_rows(folder) if row["qualified_name"]]
 
 
 def read_rest(folder: Path) -> list[dict[str, str]]:

@@ -37,25 +37,31 @@ def record(
 def measure(
     model: nn.Module, layers: Patterns, step: Callable[[], object], steps: int = 1
 ) -> dict[tuple[str | None, str | None], Measurement]:
-    """Measurements of the last step by layer and phase."""
+    """Measurements of the last step by layer and phase; ``optimizer`` or ``None`` without one."""
     selected, recording = record(model, layers, step, steps)
     reported = {layer.qualified_name for layer in selected if layer.has_row}
     rows = attribute(recording.ops, recording.calls, memory_device="cpu", reported=reported)
-    return {(row.layer, row.phase.value if row.phase else None): row for row in rows}
+    return {
+        (
+            "optimizer" if row.is_optimizer else row.layer,
+            row.phase.value if row.phase else None,
+        ): row
+        for row in rows
+    }
 
 
 def compare_step(
     model: nn.Module, layers: Patterns, step: Callable[[], object]
 ) -> dict[tuple[str, str], Comparison]:
-    """Theory beside measurement of one step by layer and phase, both empty for the rest."""
+    """Theory beside measurement of one step by layer and phase; both empty for the rest."""
     selected, recording = record(model, layers, step)
     reported = {layer.qualified_name for layer in selected if layer.has_row}
     rows = attribute(recording.ops, recording.calls, memory_device="cpu", reported=reported)
     comparisons = compare(selected, KnownTheory().cost_calls(selected, recording.calls), rows, [0])
     return {
-        (
-            each.layer.qualified_name if each.layer else "",
-            each.phase.value if each.phase else "",
-        ): each
+        (each.layer.qualified_name if each.layer else "", each.phase.value if each.phase else ""): (
+            each
+        )
         for each in comparisons
+        if not each.is_optimizer
     }

@@ -62,7 +62,9 @@ def test_the_json_holds_every_step_and_its_rows_add_up(tmp_path: Path) -> None:
         None,
         "forward",
         "backward",
+        None,
     ]
+    assert [row["step"] for row in window["steps"] if row["is_optimizer"]] == [2, 3]
     assert window["calls"][0]["inputs"][0]["shape"] == [8, 4, 10, 10]
     assert document["versions"]["torch"] == torch.__version__.split("+")[0]
     assert document["layers"][0]["geometry"].startswith("Conv2d(4, 8, kernel_size=(3, 3)")

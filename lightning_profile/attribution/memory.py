@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from lightning_profile.attribution.spans import RowKey, Span
+from lightning_profile.attribution.spans import Assignment, RowKey, Span
 from lightning_profile.records import Allocation, Op
 
 
 def follow_blocks(
-    ops: Sequence[Op], spans: Sequence[Span], memory_device: str
+    ops: Sequence[Op], assignment: Assignment, memory_device: str
 ) -> Mapping[RowKey, int]:
-    """Add allocated and workspace bytes to ``spans``, those around each block included.
+    """Add allocated and workspace bytes to the spans, those around each block included.
 
     Args:
         ops: Recorded operators.
-        spans: The span of each of them.
+        assignment: The span of each of them.
         memory_device: Type of the device whose blocks are followed, ``cpu`` or ``cuda``.
 
     Returns:
@@ -25,7 +25,7 @@ def follow_blocks(
     owners_of: dict[int, tuple[list[Span], int]] = {}
     live: defaultdict[RowKey, int] = defaultdict(int)
     peaks: defaultdict[RowKey, int] = defaultdict(int)
-    for allocation, span in _in_time_order(ops, spans):
+    for allocation, span in _in_time_order(ops, assignment):
         if allocation.device_type != memory_device:
             continue
         around = list(span.chain())
@@ -48,11 +48,13 @@ def follow_blocks(
     return peaks
 
 
-def _in_time_order(ops: Sequence[Op], spans: Sequence[Span]) -> list[tuple[Allocation, Span]]:
-    events = [
-        (allocation, span)
-        for op, span in zip(ops, spans, strict=True)
-        for allocation in op.allocations
-    ]
+def _in_time_order(ops: Sequence[Op], assignment: Assignment) -> list[tuple[Allocation, Span]]:
+    events = []
+    for position, (op, span) in enumerate(zip(ops, assignment.spans, strict=True)):
+        optimizer, from_ns = assignment.optimizers.get(position, (span, 0))
+        events += [
+            (allocation, optimizer if allocation.time_ns >= from_ns else span)
+            for allocation in op.allocations
+        ]
     # Stable: a block that is freed and handed out again within a tick keeps its order.
     return sorted(events, key=lambda event: event[0].time_ns)

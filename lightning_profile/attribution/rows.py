@@ -17,7 +17,7 @@ def attribute(
     memory_device: str,
     reported: Collection[str] | None = None,
 ) -> list[Measurement]:
-    """Measurements per layer, phase and step, and one unattributed row per step.
+    """Measurements per layer, phase and step, of each step's optimizer, and of each step's rest.
 
     Args:
         ops: Recorded operators, parents before children.
@@ -28,14 +28,15 @@ def attribute(
     """
     if reported is None:
         reported = {call.layer for call in calls if call is not None}
-    spans, rest = assign_spans(ops, calls)
+    assignment = assign_spans(ops, calls)
+    spans, rest = assignment.spans, assignment.rest
     own_times_ns = _own_times_ns(ops)
     for position, (op, span) in enumerate(zip(ops, spans, strict=True)):
         # A mark's own time is Python between the operators, which is no operator's.
         owner = rest[op.step] if op.call is not None else span
         owner.cpu_time_ns += own_times_ns[position]
         span.ops.append(position)
-    peaks = follow_blocks(ops, spans, memory_device)
+    peaks = follow_blocks(ops, assignment, memory_device)
 
     inside: defaultdict[RowKey, list[Span]] = defaultdict(list)
     own: defaultdict[RowKey, list[Span]] = defaultdict(list)
@@ -43,7 +44,10 @@ def attribute(
         rows = dict.fromkeys(each.row for each in span.chain())
         for row in rows:
             inside[row].append(span)
-        nearest = next((row for row in rows if row[1] in reported), rest[span.row[0]].row)
+        nearest = next(
+            (row for row in rows if row.layer in reported or row.is_optimizer),
+            rest[span.row.step].row,
+        )
         own[nearest].append(span)
     sums = _Sums(ops, own_times_ns, _never_executed(ops, calls))
     return [sums.row(key, members, own[key], peaks.get(key, 0)) for key, members in inside.items()]
@@ -63,7 +67,6 @@ class _Sums:
     def row(
         self, key: RowKey, spans: Sequence[Span], own: Sequence[Span], peak_allocated_bytes: int
     ) -> Measurement:
-        step, layer, phase = key
         inside = dict.fromkeys([each for span in spans for each in _up_to(key, span)])
         executions = [each for each in inside if each.row == key]
         work = self._work(spans)
@@ -75,9 +78,10 @@ class _Sums:
         direct = [op for op in direct if op.call is None]
         casts = [op.cast for op in ran if op.cast is not None]
         return Measurement(
-            layer=layer,
-            phase=phase,
-            step=step,
+            layer=key.layer,
+            phase=key.phase,
+            step=key.step,
+            is_optimizer=key.is_optimizer,
             calls=_calls(executions),
             calls_inside=_calls(inside),
             counted_flop=work.counted_flop,
@@ -94,6 +98,7 @@ class _Sums:
             direct_operators=_names(direct),
             direct_products=_names([op for op in direct if op.counted_flop or op.is_uncounted]),
             is_repeated=any(span.is_repeated for span in spans),
+            hides_optimizer=any(span.hides_optimizer for span in executions),
             casts=tuple(Counter(casts).items()) if casts else (),
             uncounted=_names([op for op in ran if op.is_uncounted]),
         )

@@ -2,30 +2,38 @@
 
 An operator belongs to the nearest of its ancestors (itself first) that is known: the range that
 marks a call of a layer, which makes it forward or recompute, or an autograd node whose sequence
-number stems from such a call, which makes it backward. All else is unattributed, so that the
-rows of a step add up to the step.
+number stems from such a call, which makes it backward. What an optimizer's step runs beside them
+is the optimizer's. All else is the rest, so that the rows of a step add up to the step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from lightning_profile.attribution.optimizer import OptimizerStep, find_optimizer_steps
 from lightning_profile.records import Call, Op, Phase
 
 _SUMS = ("aten::add", "aten::add_")
 
-RowKey = tuple[int, str | None, Phase | None]
+
+class RowKey(NamedTuple):
+    """What is summed: a layer's phase, the optimizer, or (no layer) the rest of a step."""
+
+    step: int
+    layer: str | None = None
+    phase: Phase | None = None
+    is_optimizer: bool = False
 
 
 @dataclass(eq=False, slots=True)
 class Span:
-    """One execution of a phase: a call, its backward, or a step's unattributed rest.
+    """One execution of a phase: a call, its backward, or what a step did for no layer.
 
     Attributes:
-        row: The row that it is summed in: the batch that it ran in, and the layer's qualified
-            name and the phase, both ``None`` for the rest.
-        position: Of its call, in the window's list; ``None`` for the rest.
+        row: The row that it is summed in.
+        position: Of its call, in the window's list; ``None`` without one.
         parent: The same phase of the call that encloses this one.
         ops: Positions of its operators that belong to no span inside of it.
         cpu_time_ns: Their own time.
@@ -33,6 +41,7 @@ class Span:
         workspace_bytes: Such that were freed before.
         reserved_bytes: The caching allocator's hold, when last seen.
         is_repeated: Whether an autograd node of it ran more than once.
+        hides_optimizer: Whether an optimizer's work is in it, as it could not be told apart.
     """
 
     row: RowKey
@@ -44,6 +53,7 @@ class Span:
     workspace_bytes: int = 0
     reserved_bytes: int | None = None
     is_repeated: bool = False
+    hides_optimizer: bool = False
 
     def chain(self) -> Iterator[Span]:
         """Itself and the spans around it, from inside out."""
@@ -53,17 +63,32 @@ class Span:
             span = span.parent
 
 
-def assign_spans(
-    ops: Sequence[Op], calls: Sequence[Call | None]
-) -> tuple[list[Span], dict[int, Span]]:
-    """The span of each operator, and the unattributed rest of each step.
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What belongs where.
+
+    Attributes:
+        spans: The span of each operator.
+        rest: The rest of each step.
+        optimizers: Per position of an optimizer's step, the optimizer's span and from when on
+            what happens there is the optimizer's: its blocks are freed between its operators.
+    """
+
+    spans: Sequence[Span]
+    rest: Mapping[int, Span]
+    optimizers: Mapping[int, tuple[Span, int]]
+
+
+def assign_spans(ops: Sequence[Op], calls: Sequence[Call | None]) -> Assignment:
+    """The span of each operator.
 
     Args:
         ops: Recorded operators, parents before children.
         calls: The window's list of calls that the operators' ``call`` fields point into.
     """
     spans = _Spans(calls)
-    rest = {step: Span((step, None, None)) for step in dict.fromkeys(op.step for op in ops)}
+    rest = {step: Span(RowKey(step)) for step in dict.fromkeys(op.step for op in ops)}
+    optimizers = _optimizers(ops, rest, find_optimizer_steps(ops))
     creators = _forward_calls(ops, calls)
     nodes_run: set[tuple[int, int | None, int]] = set()
     assigned: list[Span] = []
@@ -81,10 +106,29 @@ def assign_spans(
                 node = (op.forward_thread, op.sequence_number, op.step)
                 span.is_repeated |= node in nodes_run
                 nodes_run.add(node)
+        if span is None and op.parent in optimizers:
+            optimizer, from_ns = optimizers[op.parent]
+            span = optimizer if op.start_ns >= from_ns else None
         if span is None and op.parent is not None and not _is_sum_of_gradients(op, parent):
             span = assigned[op.parent]
         assigned.append(span or rest[op.step])
-    return assigned, rest
+    return Assignment(assigned, rest, optimizers)
+
+
+def _optimizers(
+    ops: Sequence[Op], rest: Mapping[int, Span], steps: Mapping[int, OptimizerStep]
+) -> dict[int, tuple[Span, int]]:
+    """One span for all of a batch's optimizer steps that can be told from their closures."""
+    known: dict[int, Span] = {}
+    optimizers = {}
+    for position, optimizer_step in steps.items():
+        step = ops[position].step
+        if optimizer_step.own_from_ns is None:
+            rest[step].hides_optimizer = True
+        else:
+            span = known.setdefault(step, Span(RowKey(step, is_optimizer=True)))
+            optimizers[position] = (span, optimizer_step.own_from_ns)
+    return optimizers
 
 
 class _Spans:
@@ -108,7 +152,7 @@ class _Spans:
         if key not in self._known:
             above = self._enclosing(call)
             self._known[key] = Span(
-                (step, call.layer, phase),
+                RowKey(step, call.layer, phase),
                 position,
                 None if above is None else self.of(above, phase, step),
             )

@@ -27,7 +27,12 @@ NO_DEVICE_TIME = (
     "device time unknown: the GPU delivered no events, as under Nsight or where profiling is "
     "forbidden"
 )
+HIDDEN_OPTIMIZER = (
+    "the optimizer's step is in here: what it did itself can't be told from its closure"
+)
+MAY_CLIP = "clipping of gradients, if the step begins with it, is in here ({})"
 
+_CLIPS = ("norm", "clamp")  # operators of torch's clipping, by norm and by value
 _GRAPH_RANGES = ("Torch-Compiled Region", "CompiledFunction")  # what torch.compile marks
 
 
@@ -56,3 +61,13 @@ def cast_note(measured: Measurement) -> str:
     """Which casts ran; empty if none did."""
     casts = [f"{count} × {kind}" for kind, count in measured.casts]
     return CASTS.format(", ".join(casts)) if casts else ""
+
+
+def optimizer_note(measured: Measurement) -> str:
+    """What else is in the row of the optimizer, or whether the optimizer is in another's."""
+    if measured.hides_optimizer:
+        return HIDDEN_OPTIMIZER
+    if not measured.is_optimizer:
+        return ""
+    clips = [use.name for use in measured.operators if any(word in use.name for word in _CLIPS)]
+    return MAY_CLIP.format(", ".join(clips)) if clips else ""

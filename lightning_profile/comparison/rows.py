@@ -1,4 +1,4 @@
-"""One comparison per layer and phase of a window, and one for the rest of the step."""
+"""One comparison per layer and phase of a window, one of the optimizer, and one of the rest."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lightning_profile.comparison.notes import (
     cast_note,
     count_note,
     has_compiled_graph,
+    optimizer_note,
     why_not_measured,
 )
 from lightning_profile.comparison.summary import sum_costs, summarise
@@ -46,7 +47,7 @@ def compare(
     inferred: Sequence[CostedCall | None] = (),
     graph_fault: str = "",
 ) -> list[Comparison]:
-    """Comparisons of each reported layer, forward before backward, and of the rest of the step.
+    """Comparisons of each reported layer, forward before backward, the optimizer, and the rest.
 
     Args:
         layers: The watched layers.
@@ -57,9 +58,12 @@ def compare(
         graph_fault: Why there are none.
     """
     rows: defaultdict[tuple[str | None, Phase | None], list[Measurement]] = defaultdict(list)
+    of_no_layer: dict[bool, list[Measurement]] = {True: [], False: []}  # the optimizer, the rest
     summarised = set(steps)
     for row in measurements:
-        if row.step in summarised:
+        if row.step in summarised and row.layer is None:
+            of_no_layer[row.is_optimizer].append(row)
+        elif row.step in summarised:
             rows[row.layer, row.phase].append(row)
     by_name = {layer.qualified_name: layer for layer in layers}
     by_step = {(row.layer, row.phase, row.step): row for row in measurements}
@@ -69,21 +73,24 @@ def compare(
         if layer.has_row:
             own = {phase: rows[layer.qualified_name, phase] for phase in _PRODUCTS}
             comparisons += window.compare(layer, own)
-    rest = rows[None, None]
-    if rest:
-        comparisons.append(
-            Comparison(
-                layer=None,
-                phase=None,
-                steps=len(rest),
-                calls=0,
-                dtype=None,
-                cost=None,
-                measured=summarise(rest),
-                note=count_note(summarise(rest)),
-            )
-        )
+    comparisons += [_of_no_layer(own) for own in of_no_layer.values() if own]
     return comparisons
+
+
+def _of_no_layer(rows: Sequence[Measurement]) -> Comparison:
+    """The optimizer or the rest of the step."""
+    measured = summarise(rows)
+    return Comparison(
+        layer=None,
+        phase=None,
+        is_optimizer=measured.is_optimizer,
+        steps=len(rows),
+        calls=0,
+        dtype=None,
+        cost=None,
+        measured=measured,
+        note="; ".join(note for note in (count_note(measured), optimizer_note(measured)) if note),
+    )
 
 
 class _Window:

@@ -102,10 +102,11 @@ class Measurement(Work):
         layer: The layer's qualified name; ``None`` for what belongs to no watched layer.
         phase: Forward, recompute or backward; ``None`` for what belongs to no watched layer.
         step: The batch, counted from the start of the epoch.
+        is_optimizer: Whether this is what the step's optimizers did, which is no layer's either.
         calls: Positions, in the window's list, of the calls that the phase was executed for.
         calls_inside: Those, and the calls of layers inside of them.
-        own: The part that is no other reported layer's. The own parts of all rows and the
-            unattributed part of a step add up to the step.
+        own: The part that is no other reported layer's. The own parts of all rows of a step,
+            the optimizer's and the rest's included, add up to the step.
         allocated_bytes: Blocks allocated in the phase that outlive it.
         workspace_bytes: Blocks allocated in the phase and freed before it ended.
         peak_allocated_bytes: The most of both that was alive at one moment.
@@ -114,6 +115,7 @@ class Measurement(Work):
         direct_operators: Names of those that no watched layer inside of this one ran.
         direct_products: Those of them that do products.
         is_repeated: Whether a part of the backward ran more than once.
+        hides_optimizer: Whether what an optimizer did is in it, as it could not be told apart.
         casts: Casts of floating-point types by kind, and how many of each ran.
         uncounted: Names of operators that do products and have no formula.
     """
@@ -132,5 +134,7 @@ class Measurement(Work):
     direct_operators: tuple[str, ...] = ()
     direct_products: tuple[str, ...] = ()
     is_repeated: bool = False
+    is_optimizer: bool = False
+    hides_optimizer: bool = False
     casts: tuple[tuple[str, int], ...] = ()
     uncounted: tuple[str, ...] = ()

@@ -29,14 +29,16 @@ class Comparison:
     """Theory beside measurement for one layer and phase in one window, per step.
 
     Attributes:
-        layer: The layer; ``None`` for the rest of the step, which belongs to no watched layer.
-        phase: Forward, recompute or backward; ``None`` for the rest of the step.
+        layer: The layer; ``None`` for the optimizer and for the rest of the step, which belong to
+            no watched layer.
+        phase: Forward, recompute or backward; ``None`` without a layer.
         steps: How many steps the measured values were taken from; 0 if the layer did not run.
         calls: Calls of the layer in a step.
         dtype: Element type of the layer's output.
         cost: Theory, summed over the calls of a step; ``None`` if there is no formula.
         measured: Times are the median over the steps, the rest is exact; ``None`` if not seen.
         note: Why something is unknown, in words; empty if nothing is.
+        is_optimizer: Whether this is what the optimizers did in a step.
         roofline: The least time that the device allows for the theory; ``None`` where theory or
             the device's ceilings are unknown.
         hardware: What the hardware counted, or why it could not; ``None`` if it was not asked.
@@ -50,6 +52,7 @@ class Comparison:
     cost: Cost | None
     measured: Measurement | None
     note: str = ""
+    is_optimizer: bool = False
     roofline: Roofline | None = None
     hardware: HardwareCount | Unavailable | None = None
 
@@ -140,12 +143,12 @@ class WindowResult:
         device: Where it ran.
         ceilings: What the device can do at best; ``None`` if unknown.
         calls: Every call of a watched layer that returned.
-        measurements: Per reported layer, phase and step, with one unattributed row per step.
-        comparisons: Per reported layer and phase, and the rest of the step.
+        measurements: Per reported layer, phase and step, and of each step's optimizer and rest.
+        comparisons: Per reported layer and phase, the optimizer, and the rest of the step.
         derivations: Of the layers that ran.
         footprints: Of all reported layers.
-        spreads: Per row (qualified name and phase, empty for the rest) and quantity; empty in a
-            training of one process.
+        spreads: Per row, as the report names it, and quantity; empty in a training of one
+            process.
         reading_time_ns: What it took to stop the profiler, read and analyse the window.
     """
 

@@ -8,7 +8,8 @@ from lightning_profile.records import Comparison, HardwareCount, RankSpread, Win
 
 Value = str | int | float | None
 
-REST_NAME = "rest-of-step"  # what belongs to no watched layer: loss, optimizer, copies
+OPTIMIZER_NAME = "optimizer"  # what the optimizers' steps did beside forward and backward
+REST_NAME = "rest-of-step"  # what else belongs to no watched layer: loss, copies
 
 QUANTITIES = (
     "theoretical_flop",
@@ -90,13 +91,17 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
 
 def display_name(comparison: Comparison) -> str:
     """How the row's layer is called everywhere."""
-    return comparison.layer.display_name if comparison.layer is not None else REST_NAME
+    if comparison.layer is not None:
+        return comparison.layer.display_name
+    return OPTIMIZER_NAME if comparison.is_optimizer else REST_NAME
 
 
 def row_key(comparison: Comparison) -> tuple[str, str]:
-    """Qualified name and phase, both empty for the rest of the step."""
+    """Names a row: qualified name and phase, or what it is if it is no layer's."""
+    if comparison.layer is None:
+        return "", display_name(comparison)
     return (
-        comparison.layer.qualified_name if comparison.layer is not None else "",
+        comparison.layer.qualified_name,
         comparison.phase.value if comparison.phase is not None else "",
     )
 
@@ -135,8 +140,7 @@ def spread_value(spread: RankSpread, statistic: str) -> float:
 
 
 def _row(result: WindowResult, comparison: Comparison) -> dict[str, Value]:
-    qualified_name, phase = row_key(comparison)
-    dtype = comparison.dtype
+    layer, dtype = comparison.layer, comparison.dtype
     return {
         "epoch": result.epoch,
         "global_step": result.global_step,
@@ -148,9 +152,9 @@ def _row(result: WindowResult, comparison: Comparison) -> dict[str, Value]:
         "device_name": result.device.name,
         "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
         "layer": display_name(comparison),
-        "layer_type": comparison.layer.type_name if comparison.layer is not None else None,
-        "qualified_name": qualified_name,
-        "phase": phase,
+        "layer_type": layer.type_name if layer is not None else None,
+        "qualified_name": layer.qualified_name if layer is not None else "",
+        "phase": comparison.phase.value if comparison.phase is not None else "",
         "calls": comparison.calls,
         "steps": comparison.steps,
         **quantities(comparison),

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lightning_profile.records import Comparison, WindowResult
-from lightning_profile.report.columns import display_name, row_key
+from lightning_profile.report.columns import display_name
 from lightning_profile.report.units import (
     UNKNOWN,
     format_flop,
@@ -37,7 +37,7 @@ def conditions(result: WindowResult) -> str:
 
 
 def overview_table(result: WindowResult) -> Table:
-    """A row per layer and phase, the rest of the step, and the total."""
+    """A row per layer and phase, the optimizer, the rest of the step, and the total."""
     has_device = any(_device_time_ns(each) is not None for each in result.comparisons)
     table = Table(
         title="What the layers should cost, what they cost",
@@ -57,7 +57,7 @@ def overview_table(result: WindowResult) -> Table:
     for column in ("theoretical", "counted", "ratio", time, "share"):
         table.add_column(column, justify="right", no_wrap=True)
     total_ns = sum(_own_time_ns(each) for each in result.comparisons)
-    for _, rows in groupby(result.comparisons, key=lambda each: row_key(each)[0]):
+    for _, rows in groupby(result.comparisons, key=_names):
         for position, comparison in enumerate(rows):
             table.add_row(_name(comparison, position), *_cells(comparison, total_ns))
     table.add_section()
@@ -65,11 +65,16 @@ def overview_table(result: WindowResult) -> Table:
     return table
 
 
+def _names(comparison: Comparison) -> list[str]:
+    """What the row is called, in as many lines."""
+    if comparison.layer is None:
+        return [display_name(comparison)]
+    return [display_name(comparison), f"  {comparison.layer.qualified_name}"]
+
+
 def _name(comparison: Comparison, position: int) -> str:
     """A layer's names below each other, beside its phases."""
-    names = [display_name(comparison)]
-    if comparison.layer is not None:
-        names.append(f"  {comparison.layer.qualified_name}")
+    names = _names(comparison)
     return names[position] if position < len(names) else ""
 
 

@@ -40,6 +40,7 @@ def assert_whole(folder: Path) -> list[list[dict[str, str]]]:
         assert [row["layer"] for row in window] == [
             *["Conv2d-1"] * 2,
             *["Conv2d-2"] * 2,
+            "optimizer",
             "rest-of-step",
         ]
     return windows

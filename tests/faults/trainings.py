@@ -22,7 +22,7 @@ from lightning_profile import LayerProfiler, Schedule
 from tests.conftest import train
 
 SCHEDULE = Schedule(wait=1, warmup=1, active=2)
-WINDOW_ROWS = 5  # two layers, forward and backward, and the rest of the step
+WINDOW_ROWS = 6  # two layers, forward and backward, the optimizer, and the rest of the step
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload([__name__])
