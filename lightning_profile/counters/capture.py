@@ -90,9 +90,8 @@ class CallCapture:
             if layer.in_compiled_graph or layer.entry is not layer.module:
                 self._give_up(layer, "it runs inside of a graph of torch.compile", _REMEDY)
             elif problem := problem_with(layer.module):
-                self._give_up(
-                    layer, f"another process can't repeat it: {problem}", _remedy(problem)
-                )
+                reason = f"another process can't repeat it: {problem}"
+                self._give_up(layer, reason, _remedy(problem))
             else:
                 self._handles += [
                     # After the user's, which may change the arguments; before theirs, which may

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -19,7 +18,6 @@ from lightning_profile.counters import CallCapture
 from lightning_profile.counters.capture import MAX_GEOMETRIES
 from lightning_profile.counters.package import load_package
 from lightning_profile.records import UnavailableCause
-from tests.conftest import SmallCnn, train
 from tests.counters.captures import as_layer, capture_step, package_of
 
 
@@ -222,44 +220,3 @@ def test_hooks_are_gone_after_the_step_and_stay_out_of_copies(tmp_path: Path) ->
     assert not module._forward_hooks
     assert not module._forward_pre_hooks
     capture.detach()
-
-
-class Capturing(Callback):
-    """Captures one step of a training."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._capture: CallCapture | None = None
-        self.geometries = 0
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if batch_idx == 2:
-            layers = [as_layer(part, name) for name, part in pl_module.named_children()]
-            self._capture = CallCapture(layers, self._folder)
-            self._capture.attach()
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        if self._capture is not None:
-            self.geometries = sum(len(layer.calls) for layer in self._capture.detach())
-            self._capture = None
-
-
-class NoisyCnn(SmallCnn):
-    def forward(self, images: Tensor) -> Tensor:
-        return nn.functional.dropout(super().forward(images), 0.1)
-
-
-def test_a_training_with_a_capture_is_the_same_bit_for_bit(tmp_path: Path) -> None:
-    plain, _ = train(tmp_path / "plain", model=NoisyCnn)
-    plain_random = torch.get_rng_state()
-    folder = tmp_path / "packages"
-    folder.mkdir()
-    capturing = Capturing(folder)
-    captured, _ = train(tmp_path / "captured", capturing, model=NoisyCnn)
-    assert capturing.geometries == 4  # one is never called
-    assert torch.equal(plain_random, torch.get_rng_state())
-    assert plain.state_dict().keys() == captured.state_dict().keys()
-    for name, value in plain.state_dict().items():
-        assert torch.equal(value, captured.state_dict()[name]), name
