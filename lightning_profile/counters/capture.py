@@ -85,24 +85,28 @@ class CallCapture:
         self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
-        """Add the hooks."""
+        """Add the hooks; what can't be captured is noted instead."""
         for layer in self._layers:
-            if layer.in_compiled_graph or layer.entry is not layer.module:
-                self._give_up(layer, "it runs inside of a graph of torch.compile", _REMEDY)
-            elif problem := problem_with(layer.module):
-                reason = f"another process can't repeat it: {problem}"
-                self._give_up(layer, reason, _remedy(problem))
-            else:
-                self._handles += [
-                    # After the user's, which may change the arguments; before theirs, which may
-                    # change the output. Always called, to notice a forward that raised.
-                    layer.module.register_forward_pre_hook(
-                        EnterHook(self, layer), with_kwargs=True
-                    ),
-                    layer.module.register_forward_hook(
-                        LeaveHook(self, layer), prepend=True, always_call=True
-                    ),
-                ]
+            try:
+                self._attach(layer)
+            except Exception as fault:
+                self.give_up(layer, fault)
+
+    def _attach(self, layer: Layer) -> None:
+        if layer.in_compiled_graph or layer.entry is not layer.module:
+            self._give_up(layer, "it runs inside of a graph of torch.compile", _REMEDY)
+        elif problem := problem_with(layer.module):
+            reason = f"another process can't repeat it: {problem}"
+            self._give_up(layer, reason, _remedy(problem))
+        else:
+            self._handles += [
+                # After the user's, which may change the arguments; before theirs, which may
+                # change the output. Always called, to notice a forward that raised.
+                layer.module.register_forward_pre_hook(EnterHook(self, layer), with_kwargs=True),
+                layer.module.register_forward_hook(
+                    LeaveHook(self, layer), prepend=True, always_call=True
+                ),
+            ]
 
     def detach(self) -> tuple[CapturedLayer, ...]:
         """Remove the hooks, and write what was kept; safe to call at any time and again."""
