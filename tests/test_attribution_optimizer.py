@@ -157,7 +157,7 @@ def test_a_penalty_on_gradients_hides_nothing(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_only_accumulates_has_no_optimizer(tmp_path: Path) -> None:
-    schedule = Schedule(wait=1, active=2)
+    schedule = Schedule(wait=2, active=2)
     train(tmp_path, LayerProfiler("all", schedule), accumulate_grad_batches=2)
     (window,) = read_json(tmp_path)["windows"]
     assert window["compared_steps"] == [2, 3]

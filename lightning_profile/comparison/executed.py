@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from lightning_profile.records import Comparison, HardwareCount, Phase, Unavailable
+from lightning_profile.records import (
+    Comparison,
+    HardwareCount,
+    Phase,
+    Unavailable,
+    UnavailableCause,
+)
 
 
 def with_hardware(
@@ -23,6 +29,13 @@ def with_hardware(
     return [_with_count(each, hardware, reason_of) for each in comparisons]
 
 
+def _other_calls(count: HardwareCount, comparison: Comparison) -> Unavailable:
+    return Unavailable(
+        cause=UnavailableCause.NOT_CAPTURED,
+        reason=(f"the captured step had {count.calls} calls, the recorded one {comparison.calls}"),
+    )
+
+
 def _with_count(
     comparison: Comparison,
     hardware: Mapping[tuple[str, Phase], HardwareCount | Unavailable],
@@ -33,6 +46,8 @@ def _with_count(
     count = hardware.get((comparison.layer.qualified_name, comparison.phase))
     if count is None:
         return comparison
+    if isinstance(count, HardwareCount) and count.calls != comparison.calls:
+        count = _other_calls(count, comparison)
     if isinstance(count, Unavailable):
         reason = f"no hardware count: {count.text}"
     elif comparison.cost is None:

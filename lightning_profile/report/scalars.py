@@ -50,23 +50,28 @@ def _prefix(result: WindowResult, comparison: Comparison) -> str:
     return "/".join(parts)
 
 
-def chart_layout(layers: Sequence[Layer]) -> dict[str, dict[str, tuple[str, Sequence[str]]]]:
+def chart_layout(
+    layers: Sequence[Layer], *, has_hardware: bool = False
+) -> dict[str, dict[str, tuple[str, Sequence[str]]]]:
     """Layout for ``add_custom_scalars``: theory and measurement as lines of one chart.
+
+    Args:
+        layers: The reported ones.
+        has_hardware: Whether there are counts of the hardware to be shown beside the others.
 
     Returns:
         Layer to chart title to ``("Multiline", tags)``; the tags are regular expressions.
     """
-    return {layer.display_name: _charts(layer.display_name) for layer in layers}
+    flop_lines = ["theoretical_flop", "counted_flop", *(["hardware_flop"] if has_hardware else [])]
+    return {layer.display_name: _charts(layer.display_name, flop_lines) for layer in layers}
 
 
-def _charts(layer: str) -> dict[str, tuple[str, Sequence[str]]]:
+def _charts(layer: str, flop_lines: Sequence[str]) -> dict[str, tuple[str, Sequence[str]]]:
     charts: dict[str, tuple[str, Sequence[str]]] = {}
     for phase in PHASES:
         prefix = f"{layer}/{phase.value}"
         charts |= {
-            f"{phase.value}: FLOPs per step": _lines(
-                prefix, "theoretical_flop", "counted_flop", "hardware_flop"
-            ),
+            f"{phase.value}: FLOPs per step": _lines(prefix, *flop_lines),
             f"{phase.value}: bytes allocated per step": _lines(
                 prefix, "theoretical_allocated_bytes", "allocated_bytes", "peak_allocated_bytes"
             ),

@@ -40,7 +40,9 @@ class TensorBoardReport:
     def write(self, result: WindowResult) -> None:
         """Add what is new in ``result`` and flush, so that it can be seen at once."""
         if not self._has_layout:
-            self._writer.add_custom_scalars(chart_layout(self._layers))
+            has_hardware = any(each.hardware is not None for each in result.comparisons)
+            layout = chart_layout(self._layers, has_hardware=has_hardware)
+            self._writer.add_custom_scalars(layout)
             self._has_layout = True
         for derivation in result.derivations:
             name = derivation.layer.display_name
