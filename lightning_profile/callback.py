@@ -21,13 +21,19 @@ except ImportError:  # the same classes in the other of Lightning's two packages
 from lightning_profile.collector import paused_collector
 from lightning_profile.faults import describe_for_report
 from lightning_profile.measurement import is_profiler_running
-from lightning_profile.quoting import quoted
+from lightning_profile.options import (
+    TRAIN,
+    VALIDATE,
+    check_schedule,
+    list_stages,
+    wants_counters,
+)
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
 from lightning_profile.report import RunReport, quantities_by_row
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Pattern, Selection, list_patterns, select_layers
-from lightning_profile.stage_recorder import StageRecorder
+from lightning_profile.stage_recorder import StageRecorder, warn_of_missed
 from lightning_profile.trainer_facts import (
     dataset_name,
     run_folder,
@@ -40,8 +46,6 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from lightning_profile.counters import LayerPhase
     from lightning_profile.records import HardwareCount, Unavailable
-
-TRAIN, VALIDATE = "train", "validate"
 
 
 class LayerProfiler(Callback):
@@ -81,15 +85,9 @@ class LayerProfiler(Callback):
     ) -> None:
         super().__init__()
         self._patterns = None if layers is None else list_patterns(layers)
-        if not isinstance(schedule, (Schedule, type(None))):
-            raise TypeError(
-                f"schedule must be a Schedule, such as Schedule(wait=10), not {quoted(schedule)}"
-            )
-        self._schedule = schedule or Schedule()
-        if counters not in (None, "ncu"):
-            raise ValueError(f"counters must be 'ncu' or None, not {quoted(counters)}")
-        self._counters = counters
-        names = _list_stages(stages)
+        self._schedule = check_schedule(schedule)
+        self._has_counters = wants_counters(counters)
+        names = list_stages(stages)
         # A stage that is not asked for never wakes up.
         self._train = StageRecorder(self._schedule, "training_step")
         self._validate = StageRecorder(self._schedule, "validation_step")
@@ -207,7 +205,7 @@ class LayerProfiler(Callback):
         """Leave nothing behind, and print the table of the last window."""
         self._guard(self._close_windows)
         if self._is_active:
-            self._name_stages_without_a_window(stage)
+            warn_of_missed(self._stages, self._schedule, after_training=stage == "fit")
         self._guard(self._print_summary)
         if self._report is not None:
             self._guard(self._report.close)
@@ -226,7 +224,7 @@ class LayerProfiler(Callback):
             )
 
     def _prepare_counters(self, trainer: Trainer) -> None:
-        if self._counters is None or not trainer.is_global_zero:
+        if not self._has_counters or not trainer.is_global_zero:
             return
         from lightning_profile.step_capture import StepCapture  # noqa: PLC0415  (as above)
 
@@ -296,20 +294,6 @@ class LayerProfiler(Callback):
             self._guard(lambda: counted.update(capture.count()))
         return counted
 
-    def _name_stages_without_a_window(self, ended: str) -> None:
-        missed = [name for name, each in self._stages.items() if not each.has_tried]
-        if len(missed) == len(self._stages):
-            warnings.warn(
-                f"the training ended before a window opened ({self._schedule}): there is no layer "
-                "profile",
-                stacklevel=3,
-            )
-        elif missed == [VALIDATE] or (missed and ended == "fit"):
-            warnings.warn(
-                f"no window opened in {missed[0]} ({self._schedule}): it has no layer profile",
-                stacklevel=3,
-            )
-
     def _print_summary(self) -> None:
         if self._report is not None:
             self._report.print_summary()
@@ -333,12 +317,3 @@ class LayerProfiler(Callback):
                 f"a window of the layer profile is lost, the training goes on: {text}",
                 stacklevel=3,
             )
-
-
-def _list_stages(stages: object) -> list[str]:
-    names = list(stages) if isinstance(stages, (list, tuple, set, frozenset)) else [stages]
-    known = [name for name in names if isinstance(name, str) and name in (TRAIN, VALIDATE)]
-    if not known or len(known) < len(names):
-        wrong = next((name for name in names if name not in known), stages)
-        raise ValueError(f"stages are {TRAIN!r} and {VALIDATE!r}, not {quoted(wrong)}")
-    return known

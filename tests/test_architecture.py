@@ -24,8 +24,8 @@ STAGES = {
     "comparison",
     "report",
 }
-OTHERS = {"schedule", "ranks", "collector", "mnist"}  # no part of the pipeline
-SCHEDULE_READERS = {"report"}  # the schedule is part of what a run reports
+OTHERS = {"schedule", "options", "ranks", "collector", "mnist"}  # no part of the pipeline
+SCHEDULE_READERS = {"report", "options"}  # the schedule is part of what a run reports
 
 
 def _stage(path: Path) -> str:
