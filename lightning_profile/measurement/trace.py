@@ -32,8 +32,8 @@ _BEGINS, _ENDS = " begins", " ends"
 def mark_begin(step: int) -> None:
     """Mark the moment at which the training batch ``step`` begins.
 
-    Not a range: another profiler may take the session before its end, and up to torch 2.13 to
-    close a range in a session that it wasn't opened in ends the process.
+    Not a range: another profiler may take the session before its end, and in torch 2.11 (not in
+    2.14) to close a range in a session that it wasn't opened in ends the process.
     """
     _mark(f"{STEP_MARK}{step}{_BEGINS}")
 

@@ -63,8 +63,8 @@ class Window:
     def warm_up(self) -> None:
         """Switch the profiler on; what it sees before :meth:`start` is not read.
 
-        A profiler that is prepared and not started would be cheaper. But up to torch 2.13 a user's
-        profiler that is switched on meanwhile then fails, in the user's own code.
+        A profiler that is prepared and not started would be cheaper. But in torch 2.11 (not in
+        2.14) a user's profiler that is switched on meanwhile then fails, in the user's own code.
         """
         with warnings.catch_warnings():
             # Said by torch before 2.14 of every profile; a window is one cycle.
