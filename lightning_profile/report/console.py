@@ -102,12 +102,14 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
     if roofline is not None and roofline.time_ns is not None:
         rows.append(
             _row(
-                "roofline" + (f" ({comparison.bound}-bound)" if comparison.bound else ""),
+                "time, roofline",
                 format_time(roofline.time_ns),
                 measured=format_time(comparison.time_ns),
                 ratio=format_ratio(roofline.fraction),
             )
         )
+    if comparison.bound is not None:
+        rows.append(_row("bound by", measured=comparison.bound))
     for row in rows:
         table.add_row(*row)
     table.add_section()

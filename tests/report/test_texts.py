@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from lightning_profile.records import Phase
+from lightning_profile.records import Phase, Roofline
 from lightning_profile.report.console import format_tables
 from lightning_profile.report.derivation import format_derivation
 from lightning_profile.report.units import (
@@ -89,6 +89,15 @@ def test_the_table_shows_device_time_where_there_is_one() -> None:
         line_of(shown(comparison(measured=measurement(device_time_ns=56_000))), "device time")[3]
         == "56 µs"
     )
+
+
+def test_the_table_shows_the_roofline_and_what_bounds_the_time() -> None:
+    roofline = Roofline(time_ns=14_000.0, bound="memory", flop_per_byte=0.5, fraction=0.25)
+    measured = measurement(device_time_ns=56_000)  # in 2 ms of the host's
+    text = shown(replace(comparison(measured=measured), roofline=roofline))
+    assert line_of(text, "time, roofline")[1:] == ["14 µs", "", "56 µs", "0.250"]
+    assert line_of(text, "bound by")[3] == "launch"
+    assert "roofline" not in shown(comparison())
 
 
 def test_the_table_says_why_something_is_unknown() -> None:
