@@ -60,6 +60,7 @@ class Analyst:
         self._theory = theory.KnownTheory()
         self._ceilings: Ceilings | None = None
         self._are_measured = False
+        self._are_disproved = False
 
     def find_ceilings(self, device: torch.device, *, may_measure: bool) -> None:
         """What ``device`` can do at best: the vendor's figures, or else what it reaches.
@@ -161,7 +162,7 @@ class Analyst:
                 for layer in rows
             ),
             spreads={},
-            ceilings=self._ceilings,
+            ceilings=None if self._are_disproved else self._ceilings,
         )
 
     def _limited(self, comparisons: list[Comparison], device: torch.device) -> list[Comparison]:
@@ -173,10 +174,10 @@ class Analyst:
             self._ceilings,
             lambda dtype, product: arithmetic_kind(dtype, product, mode),
         )
-        if self._are_measured and exceed(limited):
+        if self._are_measured and not self._are_disproved and exceed(limited):
+            self._are_disproved = True  # for the rest of the training, too
             forget_ceilings(device)
-            return without_rooflines(limited)
-        return limited
+        return without_rooflines(limited) if self._are_disproved else limited
 
     def _derivation(self, layer: Layer, costed: CostedCall, state: Equation | None) -> Derivation:
         equations = self._theory.footprint(layer, costed.call)

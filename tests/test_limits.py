@@ -186,4 +186,18 @@ def test_ceilings_that_were_measured_too_low_are_said_and_forgotten(
     for line in read_csv(tmp_path):
         assert line["roofline_time_ns"] == line["bound"] == ""
         assert "roofline unknown: a layer is faster" in line["note"]
+    (window,) = read_json(tmp_path)["windows"]
+    assert window["ceilings"] is None
     assert forgotten == [torch.device("cpu")]
+
+
+def test_ceilings_that_were_exceeded_once_are_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr("lightning_profile.pipeline.exceed", lambda _: next(answers))
+    monkeypatch.setattr("lightning_profile.pipeline.forget_ceilings", lambda _: None)
+    train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1)), max_epochs=2)
+    lines = read_csv(tmp_path)
+    assert {line["epoch"] for line in lines} == {"0", "1"}
+    assert {line["roofline_time_ns"] for line in lines} == {""}
