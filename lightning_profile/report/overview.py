@@ -19,8 +19,8 @@ from lightning_profile.report.units import (
 )
 
 LEGEND = (
-    "Theoretical: pen and paper. Counted: by formula over the operators that ran. Measured: clock "
-    "and allocator."
+    "Theoretical: pen and paper; its time is the least that the device allows. Counted: by formula "
+    "over the operators that ran. Measured: clock and allocator."
 )
 _NOTES_SHOWN = 8
 
