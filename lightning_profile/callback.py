@@ -34,17 +34,11 @@ from lightning_profile.report import RunReport, quantities_by_row
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Pattern, Selection, list_patterns, select_layers
 from lightning_profile.stage_recorder import StageRecorder, warn_of_missed
-from lightning_profile.trainer_facts import (
-    dataset_name,
-    run_folder,
-    steps_to_come,
-)
-
-if TYPE_CHECKING:
-    from lightning_profile.pipeline import Analyst
+from lightning_profile.trainer_facts import dataset_name, run_folder, steps_to_come
 
 if TYPE_CHECKING:
     from lightning_profile.counters import LayerPhase
+    from lightning_profile.pipeline import Analyst
     from lightning_profile.records import HardwareCount, Unavailable
 
 
@@ -64,10 +58,10 @@ class LayerProfiler(Callback):
             or as a class, or ``all``: every layer, and each container that runs operators of its
             own. By default every layer with parameters that has no layers inside.
         schedule: When in an epoch the window is open.
+        stages: ``train``, ``validate`` or both: the epochs to look at.
         counters: ``"ncu"`` to have Nsight Compute count, on an NVIDIA GPU, what the layers
             execute: calls of the step before the window are repeated in another process, once per
             geometry, while the training waits.
-        stages: ``train``, ``validate`` or both: the epochs to look at.
 
     Raises:
         LayerSelectionError: If a pattern is neither a string nor a class of modules; before the
@@ -265,6 +259,9 @@ class LayerProfiler(Callback):
         window = self._stages[stage].finish()
         if window is None or self._analyst is None:
             return
+        closed_ns = time.perf_counter_ns()
+        hardware = self._count(stage)
+        started_ns += time.perf_counter_ns() - closed_ns  # another program's time is no reading
         result = self._analyst.analyse(
             window.recording,
             layers=self._layers,
@@ -275,7 +272,7 @@ class LayerProfiler(Callback):
             stage=stage,
             epoch=trainer.current_epoch,
             global_step=trainer.global_step,
-            hardware=self._count(stage),
+            hardware=hardware,
         )
         if trainer.world_size > 1:
             spreads = self._ranks.gather(
