@@ -46,7 +46,7 @@ from lightning_profile.selection import select_layers
 
 Times = dict[str, float]  # of one window, in milliseconds by piece
 
-WARMUP = 1
+WARMUP = 0
 ONE, LEAVES, EVERYTHING = "one layer", "every leaf", "everything"
 PIECES: dict[str, tuple[Any, str]] = {
     "stop": (window.Window, "close"),
