@@ -23,7 +23,6 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_profile.counters.captured import CapturedCall, CapturedLayer
 from lightning_profile.counters.geometry import Geometry, device_of, geometry_of
-from lightning_profile.counters.hooks import EnterHook, LeaveHook
 from lightning_profile.counters.package import ReplayPackage, save_package
 from lightning_profile.counters.pickling import problem_with
 from lightning_profile.counters.settings import Settings, read_settings
@@ -34,6 +33,7 @@ from lightning_profile.counters.tensors import (
     store,
     store_all,
 )
+from lightning_profile.hooks import EnterHook, LeaveHook
 from lightning_profile.records import Layer, Unavailable, UnavailableCause
 
 MAX_GEOMETRIES = 8  # of one layer in a step; each is a copy in memory and a part of the replay

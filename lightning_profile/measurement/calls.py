@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.profiler import record_function
 from torch.utils.hooks import RemovableHandle
 
+from lightning_profile.hooks import EnterHook, LeaveHook
 from lightning_profile.measurement.facts import (
     Arguments,
     Option,
@@ -74,11 +74,11 @@ class CallRecorder:
         """Add the hooks."""
         for layer in self._layers:
             self._handles.append(
-                layer.entry.register_forward_pre_hook(_Enter(self, layer), with_kwargs=True)
+                layer.entry.register_forward_pre_hook(EnterHook(self, layer), with_kwargs=True)
             )
             # Always called, so that the mark is closed when the forward raises.
             self._handles.append(
-                layer.entry.register_forward_hook(_Leave(self, layer), always_call=True)
+                layer.entry.register_forward_hook(LeaveHook(self, layer), always_call=True)
             )
 
     def detach(self) -> None:
@@ -90,7 +90,9 @@ class CallRecorder:
             self._open.pop().mark.__exit__(None, None, None)
 
     def enter(self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """A forward of ``layer`` begins, in a step."""
+        """A forward of ``layer`` begins."""
+        if self.step is None or self.fault is not None:
+            return
         name = layer.qualified_name
         if name not in self._arguments:
             self._arguments[name] = Arguments(layer.module)
@@ -118,7 +120,9 @@ class CallRecorder:
 
     def leave(self, layer: Layer, output: object) -> None:
         """A forward of ``layer`` ended."""
-        if self.step is None or not self._open or self._open[-1].layer is not layer:
+        if self.step is None or self.fault is not None:
+            return
+        if not self._open or self._open[-1].layer is not layer:
             return  # its beginning was not noted
         opened = self._open.pop()
         opened.mark.__exit__(None, None, None)
@@ -145,52 +149,6 @@ class CallRecorder:
         )
         self._calls_in_step[key] += 1
 
-
-def _no_hook(*_: object) -> None:
-    """What a hook of ours becomes in a copy of the module that is made inside of the window."""
-
-
-def _make_no_hook() -> Callable[..., None]:
-    return _no_hook
-
-
-class _Hook:
-    """A hook that does not go along into copies and files."""
-
-    __slots__ = ()
-
-    def __deepcopy__(self, memo: object) -> Callable[..., None]:
-        return _no_hook
-
-    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
-        return _make_no_hook, ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Enter(_Hook):
-    recorder: CallRecorder
-    layer: Layer
-
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        recorder = self.recorder
-        if recorder.step is None or recorder.fault is not None:
-            return
-        try:
-            recorder.enter(self.layer, args, kwargs)
-        except Exception as fault:
-            recorder.fault = fault
-
-
-@dataclass(frozen=True, slots=True)
-class _Leave(_Hook):
-    recorder: CallRecorder
-    layer: Layer
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        recorder = self.recorder
-        if recorder.step is None or recorder.fault is not None:
-            return
-        try:
-            recorder.leave(self.layer, output)
-        except Exception as fault:
-            recorder.fault = fault
+    def give_up(self, layer: Layer, fault: Exception) -> None:
+        """Note nothing more."""
+        self.fault = fault

@@ -25,7 +25,7 @@ class Watcher(Protocol):
 
 
 def _no_hook(*_: object) -> None:
-    """What a hook of ours becomes in a copy of the module that is made during the step."""
+    """What a hook of ours becomes in a copy of the module that is made meanwhile."""
 
 
 def _make_no_hook() -> Callable[..., None]:
