@@ -27,7 +27,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_profile import LayerProfiler, Schedule
+from lightning_profile import LayerProfiler, NvtxRanges, Schedule
 from lightning_profile.mnist import DataError, MnistClassifier, MnistDataModule
 from lightning_profile.report import new_version
 from lightning_profile.selection import select_layers
@@ -60,7 +60,7 @@ recorded, and what a layer should cost on paper is shown beside what it did cost
 at the end."""
 _USAGE = """python train.py [--batch_size N] [--layers NAME ...] [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
-                [--counters {none,ncu}]
+                [--counters {none,ncu}] [--nvtx {true,false}]
                 [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
                 [--config FILE] [--trainer.max_epochs N] [--trainer.OPTION VALUE ...]"""
 
@@ -95,6 +95,12 @@ class TrainingCLI(LightningCLI):
             type=Literal["none", "ncu"],
             default="none",
             help="ncu: Nsight Compute counts what the layers execute, on an NVIDIA GPU.",
+        )
+        parser.add_argument(
+            "--nvtx",
+            type=bool,
+            default=False,
+            help="Whether to mark the layers by NVTX ranges, for NVIDIA's own profilers.",
         )
         parser.add_class_arguments(Schedule, "schedule")
         for name in ("batch_size", "dataset", "data_dir"):
@@ -164,8 +170,11 @@ def build_cli() -> TrainingCLI:
         save_config_kwargs={"overwrite": True},
         trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
     )
-    if cli.config.profile:
+    if cli.config.profile or cli.config.nvtx:
         select_layers(cli.model, cli.config.layers)  # a mistake shows before anything is done
+    if cli.config.nvtx:
+        cli.trainer.callbacks.append(NvtxRanges(cli.config.layers))
+    if cli.config.profile:
         counters = None if cli.config.counters == "none" else cli.config.counters
         cli.trainer.callbacks.append(
             LayerProfiler(cli.config.layers, cli.config_init.schedule, counters=counters)

@@ -1,6 +1,7 @@
 """What a layer should cost on paper beside what it does cost, during the real training.
 
     LayerProfiler        the Lightning callback
+    NvtxRanges           another, which marks layers for Nsight Systems and Nsight Compute
     Schedule             when in an epoch it looks
     LayerSelectionError  a name that matches no layer
 
@@ -10,8 +11,9 @@ the result. ``mnist`` is the demo's model and data.
 """
 
 from lightning_profile.callback import LayerProfiler
+from lightning_profile.nvtx_ranges import NvtxRanges
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import LayerSelectionError
 from lightning_profile.version import __version__
 
-__all__ = ["LayerProfiler", "LayerSelectionError", "Schedule", "__version__"]
+__all__ = ["LayerProfiler", "LayerSelectionError", "NvtxRanges", "Schedule", "__version__"]

@@ -13,7 +13,15 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lightning_profile"
 SHARED = {"records", "version", "faults", "quoting", "hooks"}  # what every stage may know
 # What knows Lightning or the order of the stages.
-CONDUCTORS = {"callback", "stage_recorder", "step_capture", "trainer_facts", "pipeline", "__init__"}
+CONDUCTORS = {
+    "__init__",
+    "callback",
+    "nvtx_ranges",
+    "pipeline",
+    "stage_recorder",
+    "step_capture",
+    "trainer_facts",
+}
 STAGES = {
     "selection",
     "measurement",

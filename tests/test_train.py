@@ -246,6 +246,18 @@ def test_a_wrong_checksum_ends_with_status_1(
     assert not list(tmp_path.rglob("version_*"))
 
 
+def test_ranges_for_nsight_need_no_profile(
+    main: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[str] = []
+    for name, stand_in in (("mark", len), ("range_push", pushed.append), ("range_pop", len)):
+        monkeypatch.setattr(torch.cuda.nvtx, name, lambda *text, do=stand_in: do(*text or ("",)))
+    main(*TINY, "--nvtx=true", "--profile=false", "--layers=Conv2d-1")
+    assert pushed.count("Conv2d-1 forward") >= 20
+    assert pushed.count("Conv2d-1 backward") == 20
+    assert not list(Path("logs").rglob("layer_profile.csv"))
+
+
 def test_without_a_logger_there_are_files_a_table_and_one_warning(
     main: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

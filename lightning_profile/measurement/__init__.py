@@ -3,6 +3,7 @@
 from lightning_profile.measurement.compiled import InferredCalls, infer_calls
 from lightning_profile.measurement.footprint import measure_footprint
 from lightning_profile.measurement.invocations import Invocation, invocation
+from lightning_profile.measurement.nvtx import LayerRanges, has_nvtx
 from lightning_profile.measurement.other_profilers import (
     LostWindowError,
     OtherProfilers,
@@ -14,11 +15,13 @@ from lightning_profile.measurement.window import Recording, Window
 __all__ = [
     "InferredCalls",
     "Invocation",
+    "LayerRanges",
     "LostWindowError",
     "OtherProfilers",
     "Recording",
     "Window",
     "batch_size",
+    "has_nvtx",
     "infer_calls",
     "invocation",
     "is_profiler_running",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -174,18 +174,19 @@ def as_parameters(cases: dict[str, Case]) -> list[Any]:
     return [pytest.param(case, id=name) for name, case in cases.items()]
 
 
+def account_of(folder: Path, case: Case, *callbacks: Callback, **options: Any) -> dict[str, Any]:
+    """Trains with ``callbacks``; all that another training can be compared by."""
+    witness = Witness()
+    settings = {"max_epochs": 2} | case.options | options
+    model, trainer = train(folder, witness, *callbacks, model=case.model, **settings)
+    return witness.account(model, trainer)
+
+
 def changes(folder: Path, case: Case, **options: Any) -> list[str]:
     """Trains with and without the callback; what differs, and whether there is a profile."""
-    accounts = []
-    for name in ("bare", "profiled"):
-        witness = Witness()
-        callbacks: list[Any] = [witness]
-        if name == "profiled":
-            callbacks.append(LayerProfiler(case.layers, case.schedule, case.stages))
-        settings = {"max_epochs": 2} | case.options | options
-        model, trainer = train(folder / name, *callbacks, model=case.model, **settings)
-        accounts.append(witness.account(model, trainer))
-    found = differences(*accounts)
-    if not accounts[0]["steps"] or not read_csv(folder / "profiled"):
+    profiler = LayerProfiler(case.layers, case.schedule, case.stages)
+    bare = account_of(folder / "bare", case, **options)
+    found = differences(bare, account_of(folder / "profiled", case, profiler, **options))
+    if not bare["steps"] or not read_csv(folder / "profiled"):
         found.append("nothing was trained or profiled")
     return found

@@ -1,0 +1,111 @@
+"""NVTX ranges around the forward and the backward of layers, for NVIDIA's own profilers.
+
+The backward is marked at the nodes that the forward adds to autograd's graph, not by backward hooks
+on modules: those wrap tensors and break models that modify a layer's output in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.cuda import nvtx
+from torch.utils.hooks import RemovableHandle
+
+from lightning_profile.hooks import EnterHook, LeaveHook
+from lightning_profile.measurement.graph import next_node_number, nodes_made
+from lightning_profile.records import Layer, Phase
+
+
+def has_nvtx() -> bool:
+    """Whether this torch was built with NVTX, as those for CUDA are."""
+    try:
+        nvtx.mark("lightning_profile")  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    layer: Layer
+    first_node: int
+    inputs: object
+    marked: set[Any] = field(default_factory=set)  # nodes of the layers inside
+
+
+class LayerRanges:
+    """Marks each call of layers from :meth:`attach` to :meth:`detach`.
+
+    A range is pushed and popped on the thread that computes, and named like ``Conv2d-2 forward``,
+    ``Conv2d-2 recompute`` (a forward inside of the backward) or ``Conv2d-2 backward``, of which
+    there is one for each of autograd's nodes: two or three for most layers. A container's
+    backward is what no layer inside of it is marked for.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        # A hook in a compiled graph would be traced into it.
+        self._layers = [
+            layer
+            for layer in layers
+            if not layer.in_compiled_graph and not isinstance(layer.entry, torch.jit.ScriptModule)
+        ]
+        self._open: list[_OpenCall] = []
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Add the hooks: before all others of a forward, and after them."""
+        for layer in self._layers:
+            self._handles += [
+                layer.entry.register_forward_pre_hook(
+                    EnterHook(self, layer), prepend=True, with_kwargs=True
+                ),
+                layer.entry.register_forward_hook(LeaveHook(self, layer), always_call=True),
+            ]
+
+    def detach(self) -> None:
+        """Remove the hooks; safe to call at any time and more than once."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        while self._open:
+            self._open.pop()
+            nvtx.range_pop()  # type: ignore[no-untyped-call]
+
+    def enter(self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """A forward of ``layer`` begins."""
+        is_recomputed = torch._C._current_graph_task_id() != -1
+        phase = Phase.RECOMPUTE if is_recomputed else Phase.FORWARD
+        self._open.append(_OpenCall(layer, next_node_number(), (args, kwargs)))
+        nvtx.range_push(f"{layer.display_name} {phase.value}")  # type: ignore[no-untyped-call]
+
+    def leave(self, layer: Layer, output: object) -> None:
+        """A forward of ``layer`` ended, or raised."""
+        if not self._open or self._open[-1].layer is not layer:
+            return  # its beginning was not noticed
+        call = self._open.pop()
+        nvtx.range_pop()  # type: ignore[no-untyped-call]
+        push = _Push(f"{layer.display_name} {Phase.BACKWARD.value}")
+        nodes = set(nodes_made(output, call.first_node, call.inputs))
+        for node in nodes - call.marked:
+            node.register_prehook(push)
+            node.register_hook(_pop)
+        if self._open:
+            self._open[-1].marked |= nodes | call.marked
+
+    def give_up(self, layer: Layer, fault: Exception) -> None:
+        """A call without its ranges is better than a training without its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    name: str
+
+    def __call__(self, gradients: object) -> None:
+        nvtx.range_push(self.name)  # type: ignore[no-untyped-call]
+
+
+def _pop(*_: object) -> None:
+    nvtx.range_pop()  # type: ignore[no-untyped-call]
