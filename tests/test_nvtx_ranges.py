@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import threading
@@ -124,6 +125,19 @@ def test_a_forward_that_raises_closes_its_range(tmp_path: Path, ranges: Ranges) 
     with pytest.raises(RuntimeError, match="size"):
         steps_of(tmp_path, NvtxRanges("Conv2d-1"), model=Failing)
     assert ranges.seen == [("Conv2d-1 forward",)]
+
+
+def test_a_forward_that_raises_and_is_tried_again_is_not_inside_of_its_first_range(
+    tmp_path: Path, ranges: Ranges
+) -> None:
+    class TryingAgain(SmallCnn):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            with contextlib.suppress(RuntimeError):
+                self.conv1(batch[0][:, :, :2])
+            return super().training_step(batch, batch_idx)
+
+    steps_of(tmp_path, NvtxRanges("Conv2d-1"), model=TryingAgain)
+    assert ranges.seen == [("Conv2d-1 forward",)] * 2 + [("Conv2d-1 backward",)]
 
 
 @pytest.mark.parametrize("case", as_parameters(CASES))
