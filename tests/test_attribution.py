@@ -101,8 +101,7 @@ def op(position: int, parent: int | None, **values: object) -> Op:
         "counted_flop": None,
         "counted_elementwise_flop": None,
         "is_uncounted": False,
-        "kernels": 0,
-        "device_time_ns": None,
+        "launched": None,
         "allocations": (),
     }
     return Op(**(defaults | values))  # type: ignore[arg-type]
@@ -157,7 +156,7 @@ def test_a_call_that_did_not_return_is_unattributed() -> None:
 
 @pytest.mark.parametrize("has_device", [False, True])
 def test_device_time_is_unknown_without_a_device_and_zero_without_kernels(has_device: bool) -> None:
-    ops = [op(0, None, device_time_ns=0 if has_device else None)]
+    ops = [op(0, None, launched=() if has_device else None)]
     (row,) = attribute(ops, [], memory_device="cpu")
     assert row.device_time_ns == (0 if has_device else None)
     assert row.kernels == (0 if has_device else None)

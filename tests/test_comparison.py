@@ -9,6 +9,7 @@ from torch import nn
 
 from lightning_profile.comparison import compare, steps_of_one_batch_size, sum_costs
 from lightning_profile.comparison.notes import (
+    CUDA_GRAPH,
     NO_COUNT,
     NOT_RECORDED,
     NOT_RUN,
@@ -20,6 +21,7 @@ from lightning_profile.records import (
     Call,
     Cost,
     CostedCall,
+    DeviceUse,
     Layer,
     Measurement,
     Phase,
@@ -161,6 +163,26 @@ def test_device_time_is_preferred_for_the_rate() -> None:
     rows = [measured(cpu_time_ns=1000, device_time_ns=20)]
     forward, _ = compare([LAYER], [COSTED], rows, [0])
     assert forward.flop_per_s == pytest.approx(10 / 20e-9)
+
+
+def test_the_rate_under_a_cuda_graph_is_unknown_and_not_taken_from_the_host() -> None:
+    rows = [measured(on_device=DeviceUse(launches_graph=True))]
+    forward, _ = compare([LAYER], [COSTED], rows, [0])
+    assert forward.time_ns is forward.flop_per_s is None
+    assert forward.note == CUDA_GRAPH
+
+
+def test_times_of_the_gradients_are_the_median_too() -> None:
+    uses = [DeviceUse(span_ns=10 * time, grad_input_device_time_ns=time) for time in (3, 100, 5)]
+    rows = [
+        measured(step=step, calls=(step,), cpu_time_ns=step, wall_time_ns=step, on_device=use)
+        for step, use in enumerate(uses)
+    ]
+    calls = [replace(COSTED, call=replace(CALL, step=step)) for step in range(3)]
+    forward, _ = compare([LAYER], calls, rows, [0, 1, 2])
+    assert forward.measured is not None
+    assert forward.measured.on_device == DeviceUse(span_ns=50, grad_input_device_time_ns=5)
+    assert forward.measured.wall_time_ns == 1
 
 
 def test_a_backward_that_was_not_recorded_has_no_cost() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.mnist import MnistClassifier
+from lightning_profile.records import KernelKind
 from tests.conftest import read_csv, read_json, train
 from tests.test_untouched_training import Snapshot
 
@@ -56,6 +57,36 @@ def test_the_worked_example_on_a_gpu(tmp_path: Path, precision: str) -> None:
         assert row["device"] == "cuda"
     rate = FORWARD_FLOP * 1e9 / int(forward["device_time_ns"])
     assert float(forward["flop_per_s"]) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_every_kernel_has_a_name_a_kind_and_a_share(tmp_path: Path, precision: str) -> None:
+    train(
+        tmp_path,
+        LayerProfiler(["conv1", "conv2", "fc1"], Schedule(wait=3)),
+        model=MnistClassifier,
+        data=mnist_like(),
+        precision=precision,
+        **OPTIONS,
+    )
+    (window,) = read_json(tmp_path)["windows"]
+    for row in window["steps"]:
+        uses = row["on_device"]["kernels"]
+        assert sum(use["count"] for use in uses) == row["kernels"] > 0
+        assert sum(use["device_time_ns"] for use in uses) == row["device_time_ns"]
+        assert sum(use["share"] for use in uses) == pytest.approx(1)
+        if row["layer"] is None:
+            continue
+        kinds = {use["kind"] for use in uses}
+        assert kinds & {"matrix product", "transform"}, uses
+        assert kinds <= set(get_args(KernelKind)) - {"other", "communication"}, uses
+        assert row["on_device"]["span_ns"] > 0
+        assert row["wall_time_ns"] >= row["cpu_time_ns"]
+    linear = next(row for row in read_csv(tmp_path) if row["qualified_name"] == "fc1")
+    assert linear["grad_input_device_time_ns"] == ""  # the forward has no gradients
+    gradients = [row for row in read_csv(tmp_path) if row["phase"] == "backward"][2]
+    for name in ("grad_input", "grad_weight"):
+        assert 0 < int(gradients[f"{name}_device_time_ns"]) < int(gradients["device_time_ns"])
 
 
 def test_kernels_and_device_time_add_up_to_the_step(tmp_path: Path) -> None:

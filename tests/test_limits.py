@@ -47,6 +47,7 @@ def row(
     read_bytes: int | None = 600,
     dtype: torch.dtype = torch.float32,
     cpu_time_ns: int = 40_000,
+    wall_time_ns: int | None = None,
     device_time_ns: int | None = None,
     is_container: bool = False,
 ) -> Comparison:
@@ -82,6 +83,7 @@ def row(
         workspace_bytes=0,
         peak_allocated_bytes=0,
         reserved_bytes=None,
+        wall_time_ns=wall_time_ns,
     )
     return Comparison(
         layer=layer,
@@ -138,12 +140,29 @@ def test_theory_without_traffic_has_no_roofline() -> None:
     assert limited(row(nn.Linear(1, 1), flop=80, read_bytes=None)).roofline is None
 
 
-def test_a_device_that_is_done_before_the_host_has_issued_is_launch_bound() -> None:
-    slow_host = limited(row(nn.ReLU(), flop=0, cpu_time_ns=50_000, device_time_ns=20_000))
-    slow_device = limited(row(nn.ReLU(), flop=0, cpu_time_ns=20_000, device_time_ns=50_000))
-    assert (slow_host.bound, slow_device.bound) == ("launch", "memory")
-    assert slow_host.roofline is not None
-    assert slow_host.roofline.fraction == pytest.approx(0.5)  # of the device's time
+@pytest.mark.parametrize(
+    ("host_ns", "device_ns", "bound"),
+    [
+        (50_000, 20_000, "launch"),
+        (20_000, 50_000, "memory"),
+        (20_000, 20_000, "memory"),
+        (20_000, 0, "memory"),  # no kernel was launched
+        (20_000, None, "memory"),  # no device
+        (None, 20_000, "memory"),
+    ],
+)
+def test_a_device_that_is_done_before_the_host_has_issued_is_launch_bound(
+    host_ns: int | None, device_ns: int | None, bound: str
+) -> None:
+    relu = row(nn.ReLU(), flop=0, wall_time_ns=host_ns, device_time_ns=device_ns)
+    assert limited(relu).bound == bound
+
+
+def test_the_share_of_the_roofline_is_of_the_devices_time() -> None:
+    relu = row(nn.ReLU(), flop=0, wall_time_ns=50_000, device_time_ns=20_000)
+    roofline = limited(relu).roofline
+    assert roofline is not None
+    assert roofline.fraction == pytest.approx(0.5)
 
 
 def test_a_ceiling_that_a_layer_exceeds_is_none() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
+from lightning_profile.attribution.kernels import use_of_device
 from lightning_profile.attribution.memory import follow_blocks
 from lightning_profile.attribution.spans import RowKey, Span, assign_spans
 from lightning_profile.records import Call, Measurement, Op, OperatorUse, Work
@@ -49,7 +50,7 @@ def attribute(
             rest[span.row.step].row,
         )
         own[nearest].append(span)
-    sums = _Sums(ops, own_times_ns, _never_executed(ops, calls))
+    sums = _Sums(ops, calls, own_times_ns, _never_executed(ops, calls))
     return [sums.row(key, members, own[key], peaks.get(key, 0)) for key, members in inside.items()]
 
 
@@ -57,9 +58,14 @@ class _Sums:
     """Adds up what the operators of spans did."""
 
     def __init__(
-        self, ops: Sequence[Op], own_times_ns: Sequence[int], never_executed: set[int]
+        self,
+        ops: Sequence[Op],
+        calls: Sequence[Call | None],
+        own_times_ns: Sequence[int],
+        never_executed: set[int],
     ) -> None:
         self._ops = ops
+        self._calls = calls
         self._own_times_ns = own_times_ns
         self._never_executed = never_executed
         self._has_device = any(op.device_time_ns is not None for op in ops)
@@ -94,6 +100,10 @@ class _Sums:
             workspace_bytes=sum(each.workspace_bytes for each in executions),
             peak_allocated_bytes=peak_allocated_bytes,
             reserved_bytes=executions[-1].reserved_bytes,
+            wall_time_ns=self._wall_time_ns(key, positions),
+            on_device=(
+                use_of_device(key, self._ops, self._calls, spans) if self._has_device else None
+            ),
             operators=self._operators(positions),
             direct_operators=_names(direct),
             direct_products=_names([op for op in direct if op.counted_flop or op.is_uncounted]),
@@ -109,6 +119,7 @@ class _Sums:
         executed = ops
         if not self._never_executed.isdisjoint(positions):
             executed = [self._ops[each] for each in positions if each not in self._never_executed]
+        sees_device = self._has_device and not any(op.launches_graph for op in ops)
         return Work(
             counted_flop=(
                 None
@@ -117,11 +128,16 @@ class _Sums:
             ),
             counted_elementwise_flop=_known_sum(op.counted_elementwise_flop for op in executed),
             cpu_time_ns=sum(span.cpu_time_ns for span in spans),
-            device_time_ns=(
-                sum(op.device_time_ns or 0 for op in ops) if self._has_device else None
-            ),
-            kernels=sum(op.kernels for op in ops) if self._has_device else None,
+            device_time_ns=sum(op.device_time_ns or 0 for op in ops) if sees_device else None,
+            kernels=sum(op.kernels for op in ops) if sees_device else None,
         )
+
+    def _wall_time_ns(self, key: RowKey, positions: Sequence[int]) -> int | None:
+        if key.layer is None and not key.is_optimizer:
+            return None
+        inside = set(positions)
+        outermost = (op for op in map(self._ops.__getitem__, positions) if op.parent not in inside)
+        return sum(op.end_ns - op.start_ns for op in outermost)
 
     def _operators(self, positions: Sequence[int]) -> tuple[OperatorUse, ...]:
         by_name: defaultdict[str, list[int]] = defaultdict(list)

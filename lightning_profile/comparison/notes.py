@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lightning_profile.records import CostedCall, Measurement, Phase
 
@@ -27,6 +27,7 @@ NO_DEVICE_TIME = (
     "device time unknown: the GPU delivered no events, as under Nsight or where profiling is "
     "forbidden"
 )
+CUDA_GRAPH = "device time unknown: it launches a CUDA graph, whose kernels can't be told apart"
 HIDDEN_OPTIMIZER = (
     "the optimizer's step is in here: what it did itself can't be told from its closure"
 )
@@ -61,6 +62,18 @@ def cast_note(measured: Measurement) -> str:
     """Which casts ran; empty if none did."""
     casts = [f"{count} × {kind}" for kind, count in measured.casts]
     return CASTS.format(", ".join(casts)) if casts else ""
+
+
+def device_note(measured: Measurement, device_types: Collection[str]) -> str:
+    """Why the device time is unknown; empty if it is not, or if nothing ran on a device.
+
+    Args:
+        measured: The row.
+        device_types: Where the calls' outputs lie.
+    """
+    if measured.on_device is None:
+        return NO_DEVICE_TIME if "cuda" in device_types else ""
+    return CUDA_GRAPH if measured.on_device.launches_graph else ""
 
 
 def optimizer_note(measured: Measurement) -> str:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from lightning_profile.comparison.notes import (
     GRAPH_INSIDE,
     IN_GRAPH,
-    NO_DEVICE_TIME,
     NO_SHAPES,
     OTHER_SHAPES,
     OWN_PRODUCTS,
@@ -17,6 +16,7 @@ from lightning_profile.comparison.notes import (
     SOME_STEPS,
     cast_note,
     count_note,
+    device_note,
     has_compiled_graph,
     optimizer_note,
     why_not_measured,
@@ -80,6 +80,7 @@ def compare(
 def _of_no_layer(rows: Sequence[Measurement]) -> Comparison:
     """The optimizer or the rest of the step."""
     measured = summarise(rows)
+    notes = (count_note(measured), optimizer_note(measured), device_note(measured, ()))
     return Comparison(
         layer=None,
         phase=None,
@@ -89,7 +90,7 @@ def _of_no_layer(rows: Sequence[Measurement]) -> Comparison:
         dtype=None,
         cost=None,
         measured=measured,
-        note="; ".join(note for note in (count_note(measured), optimizer_note(measured)) if note),
+        note="; ".join(note for note in notes if note),
     )
 
 
@@ -162,11 +163,9 @@ class _Window:
         if reason:
             notes.append(reason)
         if measured is not None:
-            notes += [note for note in (count_note(measured), cast_note(measured)) if note]
-            if measured.device_time_ns is None and any(
-                call.call.device_type == "cuda" for call in calls
-            ):
-                notes.append(NO_DEVICE_TIME)
+            devices = {call.call.device_type for call in calls}
+            more = (count_note(measured), cast_note(measured), device_note(measured, devices))
+            notes += [note for note in more if note]
         return Comparison(
             layer=layer,
             phase=phase,

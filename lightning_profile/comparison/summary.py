@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from lightning_profile.records import Cost, Measurement, Work
+from lightning_profile.records import Cost, DeviceUse, Measurement, Work
 
 _Work = TypeVar("_Work", bound=Work)
 
@@ -40,17 +40,38 @@ def summarise(rows: Sequence[Measurement]) -> Measurement:
     if len(rows) == 1:
         return rows[0]
     middle = sorted(rows, key=lambda row: row.cpu_time_ns)[(len(rows) - 1) // 2]
-    own = _with_median_times(middle.own, [row.own for row in rows])
-    return replace(_with_median_times(middle, rows), own=own)
+    return replace(
+        _with_median_times(middle, rows),
+        own=_with_median_times(middle.own, [row.own for row in rows]),
+        wall_time_ns=_median(row.wall_time_ns for row in rows),
+        on_device=_median_use(middle.on_device, rows),
+    )
 
 
 def _with_median_times(work: _Work, all_work: Sequence[_Work]) -> _Work:
-    device_times = [each.device_time_ns for each in all_work if each.device_time_ns is not None]
     return replace(
         work,
         cpu_time_ns=round(statistics.median(each.cpu_time_ns for each in all_work)),
-        device_time_ns=round(statistics.median(device_times)) if device_times else None,
+        device_time_ns=_median(each.device_time_ns for each in all_work),
     )
+
+
+def _median_use(middle: DeviceUse | None, rows: Sequence[Measurement]) -> DeviceUse | None:
+    """The kernels of the middle step, and the median of the sums over them."""
+    if middle is None:
+        return None
+    uses = [row.on_device for row in rows if row.on_device is not None]
+    return replace(
+        middle,
+        span_ns=_median(each.span_ns for each in uses),
+        grad_input_device_time_ns=_median(each.grad_input_device_time_ns for each in uses),
+        grad_weight_device_time_ns=_median(each.grad_weight_device_time_ns for each in uses),
+    )
+
+
+def _median(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.median(known)) if known else None
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from torch._C._autograd import DeviceType
 from torch._C._profiler import RecordScope, _EventType
 from torch.profiler import record_function
 
@@ -21,6 +20,7 @@ from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
 from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
+from lightning_profile.measurement.device_work import DeviceWork, launches_graph
 from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.records import Allocation, Op
 
@@ -67,21 +67,13 @@ class _Reader:
 
     def __init__(self, results: Any, *, has_device: bool) -> None:
         self.ops: list[Op] = []
-        self._device_work: set[tuple[str, int]] = set()
         host = results.events()
+        self._device_work: DeviceWork | None = None
         if has_device:
-            everything = host
-            host = [event for event in everything if event.device_type() == DeviceType.CPU]
-            # The device's picture of a marked range bears the range's name and is no work.
-            host_names = {event.name() for event in host}
-            self._device_work = {
-                (event.name(), event.start_ns())
-                for event in everything
-                if event.device_type() != DeviceType.CPU and event.name() not in host_names
-            }
+            device_work = DeviceWork(host)
+            host = device_work.host
+            self._device_work = None if device_work.is_empty else device_work
         # Runtime calls have numbers of their own, so the number alone is ambiguous.
-        # A device that delivered nothing at all was not recorded.
-        self._has_device = bool(self._device_work)
         self._flat = {(event.correlation_id(), event.name()): event for event in host}
         self._step_starts: list[int] = []
         self._steps: list[_Step] = []  # beside _step_starts
@@ -147,7 +139,7 @@ class _Reader:
             is_unknown = not is_counted and lacks_formula(name, is_leaf=not below.operators)
         sequence_number = fields.sequence_number
         is_numbered = sequence_number >= 0
-        kernel_times_ns = self._kernel_times_ns(below.device_events)
+        device_events = below.device_events
         position = len(self.ops)
         self.ops.append(
             Op(
@@ -165,8 +157,9 @@ class _Reader:
                 counted_elementwise_flop=counted[1],
                 is_uncounted=is_unknown,
                 cast=cast_of(name, flat),
-                kernels=len(kernel_times_ns),
-                device_time_ns=sum(kernel_times_ns) if self._has_device else None,
+                launched=self._device_work.among(device_events) if self._device_work else None,
+                launches_graph=bool(device_events) and launches_graph(device_events),
+                product=_product(flat.shapes()) if name == "aten::mm" else None,
                 allocations=tuple(_allocation(child) for child in below.allocations),
             )
         )
@@ -178,13 +171,6 @@ class _Reader:
         if position < 0 or time_ns > self._steps[position].end_ns:
             return None
         return self._steps[position]
-
-    def _kernel_times_ns(self, device_events: Sequence[Any]) -> list[int]:
-        return [
-            event.duration_time_ns
-            for event in device_events
-            if (event.name, event.start_time_ns) in self._device_work
-        ]
 
 
 @dataclass(slots=True)
@@ -227,6 +213,15 @@ def _sort(events: Iterable[Any]) -> _Below:
     return below
 
 
+def _product(shapes: Sequence[Sequence[int]]) -> tuple[int, int, int] | None:
+    """Rows, contracted and columns of a product of two matrices, if they were recorded."""
+    matrices = [shape for shape in shapes if len(shape) == 2]
+    if len(matrices) < 2:
+        return None
+    (rows, contracted), (_, columns) = matrices[:2]
+    return rows, contracted, columns
+
+
 def _allocation(event: Any) -> Allocation:
     fields = event.extra_fields
     return Allocation(
@@ -267,7 +262,6 @@ def _plain(name: str, step: int, start_ns: int, end_ns: int) -> Op:
         counted_flop=None,
         counted_elementwise_flop=None,
         is_uncounted=False,
-        kernels=0,
-        device_time_ns=None,
+        launched=None,
         allocations=(),
     )

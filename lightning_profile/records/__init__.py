@@ -4,9 +4,9 @@ Every record is frozen. ``None`` means unknown or not observed, ``0`` means trul
 stand in the field names: bytes, FLOP (one add or one multiply) and nanoseconds, never scaled.
 
 layers is what is looked at (Layer, Call), costs pen and paper (Cost, Derivation), measurements
-what the machine did (Op, Measurement), hardware what its counters say (HardwareCount, Unavailable),
-results both side by side (Comparison, WindowResult), and ceilings what the device could do at best
-(Ceilings, Roofline).
+what the machine did (Op, Measurement), kernels what its device did (Kernel, DeviceUse), hardware
+what its counters say (HardwareCount, Unavailable), results both side by side (Comparison,
+WindowResult), and ceilings what the device could do at best (Ceilings, Roofline).
 """
 
 from lightning_profile.records.ceilings import (
@@ -32,6 +32,7 @@ from lightning_profile.records.hardware import (
     Unavailable,
     UnavailableCause,
 )
+from lightning_profile.records.kernels import DeviceUse, Kernel, KernelKind, KernelUse
 from lightning_profile.records.layers import Call, Layer, ParameterFact, Phase, TensorFact
 from lightning_profile.records.measurements import Allocation, Measurement, Op, OperatorUse, Work
 from lightning_profile.records.results import (
@@ -53,6 +54,7 @@ __all__ = [
     "CostedCall",
     "Derivation",
     "Device",
+    "DeviceUse",
     "Equation",
     "ExecutedFlop",
     "ExecutionUnit",
@@ -60,6 +62,9 @@ __all__ = [
     "FootprintComparison",
     "HardwareCount",
     "HardwareKernel",
+    "Kernel",
+    "KernelKind",
+    "KernelUse",
     "Layer",
     "MathsMode",
     "Measurement",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning_profile.records.kernels import DeviceUse, Kernel
 from lightning_profile.records.layers import Phase
 
 
@@ -38,8 +39,10 @@ class Op:
         counted_flop: Products by formula over the recorded shapes; ``None`` without a formula.
         counted_elementwise_flop: Element-wise adds and multiplies, likewise.
         is_uncounted: Whether it does products for which there is no formula.
-        kernels: Kernels, copies and memsets that it launched itself (not its children).
-        device_time_ns: Their summed device time; ``None`` where no device was recorded.
+        launched: Kernels, copies and memsets that it launched itself (not its children);
+            ``None`` where no device was recorded.
+        launches_graph: Whether it launched a CUDA graph, whose kernels may be missing.
+        product: Rows, contracted and columns of a matrix product in a backward.
         allocations: Blocks that it allocated or freed itself (not its children).
         cast: If it casts, the types before and after, such as ``float32 to bfloat16``.
     """
@@ -57,10 +60,23 @@ class Op:
     counted_flop: int | None
     counted_elementwise_flop: int | None
     is_uncounted: bool
-    kernels: int
-    device_time_ns: int | None
+    launched: tuple[Kernel, ...] | None
     allocations: tuple[Allocation, ...]
+    launches_graph: bool = False
+    product: tuple[int, int, int] | None = None
     cast: str | None = None
+
+    @property
+    def kernels(self) -> int:
+        """How many kernels, copies and memsets it launched itself."""
+        return len(self.launched or ())
+
+    @property
+    def device_time_ns(self) -> int | None:
+        """Their summed device time; ``None`` where no device was recorded."""
+        if self.launched is None:
+            return None
+        return sum(kernel.device_time_ns for kernel in self.launched)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +89,9 @@ class Work:
         counted_elementwise_flop: Element-wise adds and multiplies; ``None`` if no operator has
             a formula for them.
         cpu_time_ns: Host time inside the operators.
-        device_time_ns: Summed time of the kernels they launched; ``None`` without a device.
-        kernels: How many; ``None`` without a device.
+        device_time_ns: Summed time of the kernels they launched; ``None`` without a device, and
+            if a CUDA graph is among them.
+        kernels: How many; likewise.
     """
 
     counted_flop: int | None
@@ -111,6 +128,9 @@ class Measurement(Work):
         workspace_bytes: Blocks allocated in the phase and freed before it ended.
         peak_allocated_bytes: The most of both that was alive at one moment.
         reserved_bytes: The caching allocator's hold at the end; ``None`` where it has none.
+        wall_time_ns: Elapsed on the host, Python between the operators included; of a backward
+            inside of the engine's calls of its nodes; ``None`` for the rest of a step.
+        on_device: Its kernels in detail; ``None`` where no device was recorded.
         operators: Every kind of operator that ran, the longest first.
         direct_operators: Names of those that no watched layer inside of this one ran.
         direct_products: Those of them that do products.
@@ -130,6 +150,8 @@ class Measurement(Work):
     workspace_bytes: int
     peak_allocated_bytes: int
     reserved_bytes: int | None
+    wall_time_ns: int | None = None
+    on_device: DeviceUse | None = None
     operators: tuple[OperatorUse, ...] = ()
     direct_operators: tuple[str, ...] = ()
     direct_products: tuple[str, ...] = ()

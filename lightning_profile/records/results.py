@@ -58,14 +58,18 @@ class Comparison:
 
     @property
     def bound(self) -> Literal["compute", "memory", "launch"] | None:
-        """What limits the time: ``launch`` where the device is done before the host has issued."""
+        """What limits the time: ``launch`` where the device is done before the host has issued.
+
+        Recording costs the host about a microsecond per operator: a phase near the limit may be
+        bound otherwise in a step that is not recorded.
+        """
         measured = self.measured
-        waits = (
+        if (
             measured is not None
-            and measured.device_time_ns is not None
-            and measured.cpu_time_ns > measured.device_time_ns
-        )
-        if waits:
+            and measured.wall_time_ns is not None
+            and measured.device_time_ns  # without kernels the device has nothing to wait for
+            and measured.wall_time_ns > measured.device_time_ns
+        ):
             return "launch"
         return self.roofline.bound if self.roofline is not None else None
 
@@ -88,8 +92,9 @@ class Comparison:
         """Device time where there is a device, otherwise CPU time."""
         if self.measured is None:
             return None
-        device_time_ns = self.measured.device_time_ns
-        return self.measured.cpu_time_ns if device_time_ns is None else device_time_ns
+        if self.measured.device_time_ns is None and self.measured.on_device is None:
+            return self.measured.cpu_time_ns
+        return self.measured.device_time_ns
 
     @property
     def flop_per_s(self) -> float | None:

@@ -31,6 +31,8 @@ QUANTITIES = (
     "reserved_bytes",
     "cpu_time_ns",
     "device_time_ns",
+    "grad_input_device_time_ns",
+    "grad_weight_device_time_ns",
     "kernels",
     "flop_per_s",
     "flop_per_byte",
@@ -68,6 +70,11 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
             "own_counted_flop": measured.own.counted_flop,
             "own_cpu_time_ns": measured.own.cpu_time_ns,
             "own_device_time_ns": measured.own.device_time_ns,
+        }
+    if measured is not None and measured.on_device is not None:
+        values |= {
+            "grad_input_device_time_ns": measured.on_device.grad_input_device_time_ns,
+            "grad_weight_device_time_ns": measured.on_device.grad_weight_device_time_ns,
         }
     if isinstance(comparison.hardware, HardwareCount):
         values |= {

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from lightning_profile.records import Comparison, FootprintComparison, HardwareCount, WindowResult
+from lightning_profile.records import (
+    Comparison,
+    DeviceUse,
+    FootprintComparison,
+    HardwareCount,
+    Measurement,
+    WindowResult,
+)
+from lightning_profile.report.kernels import kernel_line
 from lightning_profile.report.overview import LEGEND, conditions, overview_table
 from lightning_profile.report.units import (
     UNKNOWN,
@@ -37,7 +45,10 @@ def _table(
     element_type = f"{dtype}".removeprefix("torch.") if dtype else UNKNOWN
     table = Table(
         title=f"{layer.display_name} ({layer.qualified_name}): what it should cost, what it costs",
-        caption=(f"{conditions(result)} Element type: {element_type}. {LEGEND}"),
+        caption=(
+            f"{conditions(result)} Element type: {element_type}. {LEGEND}"
+            f"{''.join(f' {line}' for line in map(kernel_line, comparisons) if line)}"
+        ),
         title_justify="left",
         caption_justify="left",
     )
@@ -96,6 +107,7 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
         )
         if measured.device_time_ns is not None:
             rows.append(_row("device time", measured=format_time(measured.device_time_ns)))
+            rows += _gradient_rows(measured)
         rows.append(_row("CPU time", measured=format_time(measured.cpu_time_ns)))
         rows.append(_row("achieved rate", measured=format_rate(comparison.flop_per_s)))
     roofline = comparison.roofline
@@ -113,6 +125,19 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
     for row in rows:
         table.add_row(*row)
     table.add_section()
+
+
+def _gradient_rows(measured: Measurement) -> list[tuple[str, str, str, str, str]]:
+    """Of a backward on a device, how long the products of each gradient took, if told apart."""
+    use = measured.on_device or DeviceUse()
+    return [
+        _row(f"  {name}'s products", measured=format_time(time_ns))
+        for name, time_ns in (
+            ("grad_input", use.grad_input_device_time_ns),
+            ("grad_weight", use.grad_weight_device_time_ns),
+        )
+        if time_ns is not None
+    ]
 
 
 def _add_footprint(table: Table, footprint: FootprintComparison) -> None:

@@ -111,8 +111,10 @@ def _total_flop(result: WindowResult) -> str:
 def _own_time_ns(comparison: Comparison) -> int:
     if comparison.measured is None:
         return 0
-    own = comparison.measured.own
-    return own.cpu_time_ns if own.device_time_ns is None else own.device_time_ns
+    own, on_device = comparison.measured.own, comparison.measured.on_device
+    if own.device_time_ns is None and on_device is None:
+        return own.cpu_time_ns
+    return own.device_time_ns or 0  # of a CUDA graph it is unknown
 
 
 def _device_time_ns(comparison: Comparison) -> int | None:

@@ -17,6 +17,7 @@ from torch._C._profiler import RecordScope, _EventType
 from lightning_profile.measurement.arguments import WithLists
 from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.measurement.trace import read_ops
+from lightning_profile.records import Kernel
 
 WORKSPACE, OUTPUT = 11_149_824, 18_874_368
 _KERNEL_NAME = "sm80_xmma_fprop_implicit_gemm"
@@ -77,6 +78,7 @@ class Flat:
             "name": self._event.name,
             "start_ns": self._event.start,
             "correlation_id": self._event.correlation_id,
+            "device_resource_id": 7,
             "device_type": DeviceType.__members__[self._event.device],
             "flops": 1000 if self._event.name == "aten::cudnn_convolution" else 0,
             "shapes": [],
@@ -142,6 +144,20 @@ def test_what_the_host_did_below_a_picture_of_a_range_is_found() -> None:
     assert convolution.counted_flop == 1000
     assert (convolution.kernels, convolution.device_time_ns) == (2, 40)
     assert (mark.kernels, mark.device_time_ns) == (0, 0)
+    assert convolution.launched == (
+        Kernel(name=_KERNEL_NAME, start_ns=52, device_time_ns=35, stream=7),
+        Kernel(name="transform", start_ns=70, device_time_ns=5, stream=7),
+    )
+    assert not convolution.launches_graph
+
+
+def test_a_launch_of_a_cuda_graph_is_seen() -> None:
+    tree = recorded()
+    convolution = tree[1].children[0]
+    convolution.children.append(Event("cudaGraphLaunch", "Kineto", 66, 67))
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
+    ops = read_ops(results, has_device=True)
+    assert [op.name for op in ops if op.launches_graph] == ["aten::cudnn_convolution"]
 
 
 def test_without_a_device_the_device_time_is_unknown() -> None:

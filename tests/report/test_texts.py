@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from lightning_profile.records import Phase, Roofline
+from lightning_profile.records import DeviceUse, KernelKind, KernelUse, Phase, Roofline
 from lightning_profile.report.console import format_tables
 from lightning_profile.report.derivation import format_derivation
 from lightning_profile.report.units import (
@@ -93,11 +93,30 @@ def test_the_table_shows_device_time_where_there_is_one() -> None:
 
 def test_the_table_shows_the_roofline_and_what_bounds_the_time() -> None:
     roofline = Roofline(time_ns=14_000.0, bound="memory", flop_per_byte=0.5, fraction=0.25)
-    measured = measurement(device_time_ns=56_000)  # in 2 ms of the host's
+    measured = measurement(device_time_ns=56_000, wall_time_ns=2_000_000)
     text = shown(replace(comparison(measured=measured), roofline=roofline))
     assert line_of(text, "time, roofline")[1:] == ["14 µs", "", "56 µs", "0.250"]
     assert line_of(text, "bound by")[3] == "launch"
     assert "roofline" not in shown(comparison())
+
+
+def test_the_table_says_what_kind_of_kernels_took_the_device_time() -> None:
+    uses: list[tuple[str, KernelKind, float]] = [
+        ("gemm_a", "matrix product", 0.4),
+        ("gemm_b", "matrix product", 0.21),
+        ("nchwToNhwc", "layout conversion", 0.29),
+        ("sum", "reduction", 0.1),
+    ]
+    kernels = tuple(
+        KernelUse(name=name, kind=kind, count=1, device_time_ns=1, share=share)
+        for name, kind, share in uses
+    )
+    use = DeviceUse(kernels=kernels, grad_weight_device_time_ns=2_000)
+    text = shown(comparison(measured=measurement(device_time_ns=9_000, on_device=use)))
+    line = "Of the forward's device time: 61% matrix product, 29% layout conversion, 10% reduction."
+    assert line in " ".join(text.split())
+    assert line_of(text, "  grad_weight's products")[3] == "2 µs"
+    assert "grad_input's" not in text
 
 
 def test_the_table_says_why_something_is_unknown() -> None:
