@@ -1,9 +1,13 @@
-"""Sums over a row's kernels: by name, from the first to the last, and by gradient."""
+"""Sums over a row's kernels: by name, from the first to the last, and by gradient.
+
+They are added up once per span; a row then adds up the spans inside of it.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from lightning_profile.attribution.kernel_kinds import gradient_by_name, kernel_kind
 from lightning_profile.attribution.spans import RowKey, Span
@@ -11,84 +15,111 @@ from lightning_profile.records import Call, DeviceUse, Kernel, KernelUse, Op, Ph
 
 _PRODUCTS = ("matrix product", "transform")
 
-_Inside = tuple[Span, Sequence[Op]]  # with its own operators
+
+@dataclass(slots=True)
+class _SpanKernels:
+    """The kernels of one span's own operators."""
+
+    by_name: dict[str, tuple[int, int]] = field(default_factory=dict)  # count and time
+    start_ns: int | None = None
+    end_ns: int = 0
+    gradients_ns: dict[Phase, int] = field(default_factory=dict)
+    has_untold_product: bool = False
+    launches_graph: bool = False
 
 
-def use_of_device(
-    key: RowKey, ops: Sequence[Op], calls: Sequence[Call | None], spans: Sequence[Span]
-) -> DeviceUse:
-    """What the row ``key`` did on the device.
+class KernelSums:
+    """What each row did on the device.
 
     Args:
-        key: The row.
         ops: Recorded operators.
         calls: The window's list of calls.
-        spans: All that is inside of the row.
+        spans: The span of each operator.
     """
-    inside = [(span, [ops[position] for position in span.ops]) for span in spans]
-    if any(op.launches_graph for _, own in inside for op in own):
-        return DeviceUse(launches_graph=True)
-    grad_input_ns, grad_weight_ns = None, None
-    if key.phase is Phase.BACKWARD:
-        grad_input_ns, grad_weight_ns = _gradient_times_ns(calls, inside)
-    return DeviceUse(
-        kernels=_kernel_uses(op for _, own in inside for op in own),
-        span_ns=_span_ns(key, inside) if key.layer is not None or key.is_optimizer else None,
-        grad_input_device_time_ns=grad_input_ns,
-        grad_weight_device_time_ns=grad_weight_ns,
-    )
+
+    def __init__(
+        self, ops: Sequence[Op], calls: Sequence[Call | None], spans: Sequence[Span]
+    ) -> None:
+        self._of_span: dict[Span, _SpanKernels] = {}
+        for op, span in zip(ops, spans, strict=True):
+            if op.launched or op.launches_graph:
+                sums = self._of_span.setdefault(span, _SpanKernels())
+                sums.launches_graph |= op.launches_graph
+                call = None if span.position is None else calls[span.position]
+                is_backward = span.row.phase is Phase.BACKWARD
+                for kernel in op.launched or ():
+                    _add(sums, kernel)
+                    if is_backward:
+                        _add_gradient(sums, op, kernel, call)
+
+    def use(self, key: RowKey, spans: Iterable[Span]) -> DeviceUse:
+        """What the row ``key`` did, of which all ``spans`` are a part."""
+        inside = [(span, self._of_span[span]) for span in spans if span in self._of_span]
+        if any(sums.launches_graph for _, sums in inside):
+            return DeviceUse(launches_graph=True)
+        gradients_ns: dict[Phase, int] = {}
+        if not any(sums.has_untold_product for _, sums in inside):
+            for _, sums in inside:
+                for phase, time_ns in sums.gradients_ns.items():
+                    gradients_ns[phase] = gradients_ns.get(phase, 0) + time_ns
+        return DeviceUse(
+            kernels=_kernel_uses([sums for _, sums in inside]),
+            span_ns=_span_ns(key, inside) if key.layer is not None or key.is_optimizer else None,
+            grad_input_device_time_ns=gradients_ns.get(Phase.GRAD_INPUT),
+            grad_weight_device_time_ns=gradients_ns.get(Phase.GRAD_WEIGHT),
+        )
 
 
-def _kernel_uses(ops: Iterable[Op]) -> tuple[KernelUse, ...]:
-    times_ns: defaultdict[str, list[int]] = defaultdict(list)
-    for op in ops:
-        for kernel in op.launched or ():
-            times_ns[kernel.name].append(kernel.device_time_ns)
-    total_ns = sum(sum(times) for times in times_ns.values()) or 1
-    uses = [
+def _add(sums: _SpanKernels, kernel: Kernel) -> None:
+    count, time_ns = sums.by_name.get(kernel.name, (0, 0))
+    sums.by_name[kernel.name] = (count + 1, time_ns + kernel.device_time_ns)
+    if sums.start_ns is None or kernel.start_ns < sums.start_ns:
+        sums.start_ns = kernel.start_ns
+    sums.end_ns = max(sums.end_ns, kernel.end_ns)
+
+
+def _add_gradient(sums: _SpanKernels, op: Op, kernel: Kernel, call: Call | None) -> None:
+    """Add the time of a product to its gradient's.
+
+    What a layout conversion or a reduction is for can't be told, so they are in neither. A
+    product that can't be told may be a part of either, so both become unknown.
+    """
+    gradient = _gradient(op, kernel, call)
+    if gradient is not None:
+        earlier_ns = sums.gradients_ns.get(gradient, 0)
+        sums.gradients_ns[gradient] = earlier_ns + kernel.device_time_ns
+    elif kernel_kind(kernel.name) in _PRODUCTS:
+        sums.has_untold_product = True
+
+
+def _kernel_uses(spans: Iterable[_SpanKernels]) -> tuple[KernelUse, ...]:
+    by_name: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for sums in spans:
+        for name, part in sums.by_name.items():
+            by_name[name].append(part)
+    times_ns = {name: sum(time_ns for _, time_ns in parts) for name, parts in by_name.items()}
+    total_ns = sum(times_ns.values()) or 1
+    return tuple(
         KernelUse(
             name=name,
             kind=kernel_kind(name),
-            count=len(times),
-            device_time_ns=sum(times),
-            share=sum(times) / total_ns,
+            count=sum(count for count, _ in by_name[name]),
+            device_time_ns=times_ns[name],
+            share=times_ns[name] / total_ns,
         )
-        for name, times in times_ns.items()
-    ]
-    return tuple(sorted(uses, key=lambda use: -use.device_time_ns))
+        for name in sorted(times_ns, key=lambda name: -times_ns[name])
+    )
 
 
-def _span_ns(key: RowKey, inside: Iterable[_Inside]) -> int | None:
+def _span_ns(key: RowKey, inside: Iterable[tuple[Span, _SpanKernels]]) -> int | None:
     """Summed over the executions of the row, as between them others ran."""
-    spans_ns: dict[int, tuple[int, int]] = {}
-    for span, ops in inside:
-        execution = [id(each) for each in span.chain() if each.row == key][-1]
-        for op in ops:
-            for kernel in op.launched or ():
-                start_ns, end_ns = spans_ns.get(execution, (kernel.start_ns, kernel.end_ns))
-                spans_ns[execution] = min(start_ns, kernel.start_ns), max(end_ns, kernel.end_ns)
-    return sum(end - start for start, end in spans_ns.values()) if spans_ns else None
-
-
-def _gradient_times_ns(
-    calls: Sequence[Call | None], inside: Iterable[_Inside]
-) -> tuple[int | None, int | None]:
-    """Time of the products for the gradient of the input, and of the weight.
-
-    What a layout conversion or a reduction is for can't be told, so they are in neither. As soon
-    as one product can't be told, it may be a part of either, so both are ``None``.
-    """
-    times: dict[Phase, int] = {}
-    for span, ops in inside:
-        call = None if span.position is None else calls[span.position]
-        for op in ops:
-            for kernel in op.launched or ():
-                gradient = _gradient(op, kernel, call)
-                if gradient is not None:
-                    times[gradient] = times.get(gradient, 0) + kernel.device_time_ns
-                elif kernel_kind(kernel.name) in _PRODUCTS:
-                    return None, None
-    return times.get(Phase.GRAD_INPUT), times.get(Phase.GRAD_WEIGHT)
+    ends: dict[Span, tuple[int, int]] = {}
+    for span, sums in inside:
+        if sums.start_ns is not None:
+            execution = [each for each in span.chain() if each.row == key][-1]
+            start_ns, end_ns = ends.get(execution, (sums.start_ns, sums.end_ns))
+            ends[execution] = min(start_ns, sums.start_ns), max(end_ns, sums.end_ns)
+    return sum(end - start for start, end in ends.values()) if ends else None
 
 
 def _gradient(op: Op, kernel: Kernel, call: Call | None) -> Phase | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from lightning_profile.attribution.kernels import use_of_device
+from lightning_profile.attribution.kernels import KernelSums
 from lightning_profile.attribution.memory import follow_blocks
 from lightning_profile.attribution.spans import RowKey, Span, assign_spans
 from lightning_profile.records import Call, Measurement, Op, OperatorUse, Work
@@ -50,7 +50,7 @@ def attribute(
             rest[span.row.step].row,
         )
         own[nearest].append(span)
-    sums = _Sums(ops, calls, own_times_ns, _never_executed(ops, calls))
+    sums = _Sums(ops, calls, spans, own_times_ns)
     return [sums.row(key, members, own[key], peaks.get(key, 0)) for key, members in inside.items()]
 
 
@@ -61,14 +61,18 @@ class _Sums:
         self,
         ops: Sequence[Op],
         calls: Sequence[Call | None],
+        spans: Sequence[Span],
         own_times_ns: Sequence[int],
-        never_executed: set[int],
     ) -> None:
         self._ops = ops
-        self._calls = calls
         self._own_times_ns = own_times_ns
-        self._never_executed = never_executed
-        self._has_device = any(op.device_time_ns is not None for op in ops)
+        self._never_executed = _never_executed(ops, calls)
+        self._device_times_ns = [op.device_time_ns for op in ops]
+        self._has_device = any(op.launched is not None for op in ops)
+        self._kernel_counts = [op.kernels for op in ops]
+        self._has_graph = any(op.launches_graph for op in ops)
+        self._kernels = KernelSums(ops, calls, spans)
+        self._entries = _entries(ops, spans)
 
     def row(
         self, key: RowKey, spans: Sequence[Span], own: Sequence[Span], peak_allocated_bytes: int
@@ -100,10 +104,8 @@ class _Sums:
             workspace_bytes=sum(each.workspace_bytes for each in executions),
             peak_allocated_bytes=peak_allocated_bytes,
             reserved_bytes=executions[-1].reserved_bytes,
-            wall_time_ns=self._wall_time_ns(key, positions),
-            on_device=(
-                use_of_device(key, self._ops, self._calls, spans) if self._has_device else None
-            ),
+            wall_time_ns=self._wall_time_ns(key, spans),
+            on_device=self._kernels.use(key, spans) if self._has_device else None,
             operators=self._operators(positions),
             direct_operators=_names(direct),
             direct_products=_names([op for op in direct if op.counted_flop or op.is_uncounted]),
@@ -119,7 +121,9 @@ class _Sums:
         executed = ops
         if not self._never_executed.isdisjoint(positions):
             executed = [self._ops[each] for each in positions if each not in self._never_executed]
-        sees_device = self._has_device and not any(op.launches_graph for op in ops)
+        sees_device = self._has_device and not (
+            self._has_graph and any(op.launches_graph for op in ops)
+        )
         return Work(
             counted_flop=(
                 None
@@ -128,16 +132,24 @@ class _Sums:
             ),
             counted_elementwise_flop=_known_sum(op.counted_elementwise_flop for op in executed),
             cpu_time_ns=sum(span.cpu_time_ns for span in spans),
-            device_time_ns=sum(op.device_time_ns or 0 for op in ops) if sees_device else None,
-            kernels=sum(op.kernels for op in ops) if sees_device else None,
+            device_time_ns=(
+                sum(self._device_times_ns[position] or 0 for position in positions)
+                if sees_device
+                else None
+            ),
+            kernels=sum(map(self._kernel_counts.__getitem__, positions)) if sees_device else None,
         )
 
-    def _wall_time_ns(self, key: RowKey, positions: Sequence[int]) -> int | None:
+    def _wall_time_ns(self, key: RowKey, spans: Sequence[Span]) -> int | None:
         if key.layer is None and not key.is_optimizer:
             return None
-        inside = set(positions)
-        outermost = (op for op in map(self._ops.__getitem__, positions) if op.parent not in inside)
-        return sum(op.end_ns - op.start_ns for op in outermost)
+        inside = set(spans)
+        return sum(
+            time_ns
+            for span in spans
+            for around, time_ns in self._entries[span]
+            if around not in inside
+        )
 
     def _operators(self, positions: Sequence[int]) -> tuple[OperatorUse, ...]:
         by_name: defaultdict[str, list[int]] = defaultdict(list)
@@ -149,9 +161,9 @@ class _Sums:
             OperatorUse(
                 name=name,
                 count=len(positions),
-                cpu_time_ns=sum(self._own_times_ns[position] for position in positions),
+                cpu_time_ns=sum(map(self._own_times_ns.__getitem__, positions)),
                 device_time_ns=(
-                    _known_sum(self._ops[position].device_time_ns for position in positions)
+                    _known_sum(map(self._device_times_ns.__getitem__, positions))
                     if self._has_device
                     else None
                 ),
@@ -178,6 +190,18 @@ def _names(ops: Iterable[Op]) -> tuple[str, ...]:
 
 def _positions(spans: Sequence[Span]) -> list[int]:
     return [position for span in spans for position in span.ops]
+
+
+def _entries(
+    ops: Sequence[Op], spans: Sequence[Span]
+) -> Mapping[Span, Sequence[tuple[Span | None, int]]]:
+    """Per span, the elapsed times of its outermost operators and the span around each of them."""
+    entries: defaultdict[Span, list[tuple[Span | None, int]]] = defaultdict(list)
+    for op, span in zip(ops, spans, strict=True):
+        around = None if op.parent is None else spans[op.parent]
+        if around is not span:
+            entries[span].append((around, op.end_ns - op.start_ns))
+    return entries
 
 
 def _own_times_ns(ops: Sequence[Op]) -> list[int]:
