@@ -7,7 +7,7 @@ place that knows more than one stage; no Lightning here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from torch import optim
@@ -34,6 +34,7 @@ from lightning_profile.devices import (
 from lightning_profile.measurement import (
     InferredCalls,
     Recording,
+    allocator_settings,
     infer_calls,
     measure_footprint,
 )
@@ -122,6 +123,8 @@ class Analyst:
             steps,
             inferred=costed_inferred,
             graph_fault=inferred.fault,
+            memory_device=device.type,
+            allocator_settings=allocator_settings(),
         )
         comparisons = with_hardware(self._limited(comparisons, device), hardware, deviation_reason)
         reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
@@ -157,7 +160,9 @@ class Analyst:
                 FootprintComparison(
                     layer=layer,
                     theoretical=_footprint_on_paper(derivations.get(layer.qualified_name)),
-                    measured=measure_footprint(layer, optimizers),
+                    measured=_footprint_measured(
+                        layer, optimizers, first_calls.get(layer.qualified_name)
+                    ),
                 )
                 for layer in rows
             ),
@@ -197,6 +202,15 @@ def _first_calls(costed: Sequence[CostedCall | None]) -> dict[str, CostedCall]:
         if each is not None and each.call.is_complete:
             first.setdefault(each.call.layer, each)
     return first
+
+
+def _footprint_measured(
+    layer: Layer, optimizers: Sequence[optim.Optimizer], first: CostedCall | None
+) -> Footprint:
+    return replace(
+        measure_footprint(layer, optimizers),
+        activation_bytes=None if first is None else first.call.activation_bytes,
+    )
 
 
 def _footprint_on_paper(derivation: Derivation | None) -> Footprint:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from lightning_profile.attribution.kernels import KernelSums
-from lightning_profile.attribution.memory import follow_blocks
+from lightning_profile.attribution.memory import blocks_of, follow_blocks
 from lightning_profile.attribution.spans import RowKey, Span, assign_spans
 from lightning_profile.records import Call, Measurement, Op, OperatorUse, Work
 
@@ -104,6 +104,13 @@ class _Sums:
             workspace_bytes=sum(each.workspace_bytes for each in executions),
             peak_allocated_bytes=peak_allocated_bytes,
             reserved_bytes=executions[-1].reserved_bytes,
+            cached_bytes=executions[-1].cached_bytes,
+            # What layers inside allocated has theory of its own.
+            blocks=(
+                blocks_of(executions, self._ops)
+                if key.layer is not None and len(inside) == len(executions)
+                else None
+            ),
             wall_time_ns=self._wall_time_ns(key, spans),
             on_device=self._kernels.use(key, spans) if self._has_device else None,
             operators=self._operators(positions),

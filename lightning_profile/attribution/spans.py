@@ -28,6 +28,23 @@ class RowKey(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
+class FollowedBlock:
+    """A block that was handed out.
+
+    Attributes:
+        bytes: Its size.
+        op: Position of the operator.
+        around: The spans that it was handed out in.
+        freed_in: The spans that it was taken back in; empty if it was not.
+    """
+
+    bytes: int
+    op: int
+    around: Sequence[Span]
+    freed_in: Sequence[Span] = ()
+
+
+@dataclass(eq=False, slots=True)
 class Span:
     """One execution of a phase: a call, its backward, or what a step did for no layer.
 
@@ -40,6 +57,8 @@ class Span:
         allocated_bytes: Blocks allocated here or in spans inside that are alive at its end.
         workspace_bytes: Such that were freed before.
         reserved_bytes: The caching allocator's hold, when last seen.
+        cached_bytes: The part of it in no block.
+        blocks: What was handed out here or in spans inside.
         is_repeated: Whether an autograd node of it ran more than once.
         hides_optimizer: Whether an optimizer's work is in it, as it could not be told apart.
     """
@@ -52,6 +71,8 @@ class Span:
     allocated_bytes: int = 0
     workspace_bytes: int = 0
     reserved_bytes: int | None = None
+    cached_bytes: int | None = None
+    blocks: list[FollowedBlock] = field(default_factory=list)
     is_repeated: bool = False
     hides_optimizer: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lightning_profile.records import CostedCall, Measurement, Phase
+from lightning_profile.records import CostedCall, Measurement, MemoryTable, Phase
 
 NOT_RUN = "did not run in the recorded steps"
 IN_GRAPH = "runs inside of a compiled graph, where it can't be observed"
@@ -27,6 +27,7 @@ NO_DEVICE_TIME = (
     "device time unknown: the GPU delivered no events, as under Nsight or where profiling is "
     "forbidden"
 )
+NOT_ALLOCATED = "theory differs from fact: no block that outlives the phase fits {}"
 CUDA_GRAPH = "device time unknown: it launches a CUDA graph, whose kernels can't be told apart"
 HIDDEN_OPTIMIZER = (
     "the optimizer's step is in here: what it did itself can't be told from its closure"
@@ -62,6 +63,12 @@ def cast_note(measured: Measurement) -> str:
     """Which casts ran; empty if none did."""
     casts = [f"{count} × {kind}" for kind, count in measured.casts]
     return CASTS.format(", ".join(casts)) if casts else ""
+
+
+def residual_note(memory: MemoryTable) -> str:
+    """Which tensors of theory were not allocated."""
+    names = [part.name for part in memory.parts if part.operator is None]
+    return NOT_ALLOCATED.format(", ".join(names))
 
 
 def device_note(measured: Measurement, device_types: Collection[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
+from lightning_profile.comparison.memory import memory_table
 from lightning_profile.comparison.notes import (
     GRAPH_INSIDE,
     IN_GRAPH,
@@ -18,9 +20,10 @@ from lightning_profile.comparison.notes import (
     count_note,
     device_note,
     has_compiled_graph,
-    optimizer_note,
+    residual_note,
     why_not_measured,
 )
+from lightning_profile.comparison.rest import compare_rest
 from lightning_profile.comparison.summary import sum_costs, summarise
 from lightning_profile.records import (
     Comparison,
@@ -28,6 +31,7 @@ from lightning_profile.records import (
     CostedCall,
     Layer,
     Measurement,
+    MemoryTable,
     Phase,
 )
 
@@ -46,6 +50,8 @@ def compare(
     *,
     inferred: Sequence[CostedCall | None] = (),
     graph_fault: str = "",
+    memory_device: str = "cpu",
+    allocator_settings: str = "",
 ) -> list[Comparison]:
     """Comparisons of each reported layer, forward before backward, the optimizer, and the rest.
 
@@ -56,6 +62,8 @@ def compare(
         steps: The steps to summarise; they have one batch size.
         inferred: Calls inside of compiled graphs in one step, which could not be recorded.
         graph_fault: Why there are none.
+        memory_device: Type of the device whose blocks were followed.
+        allocator_settings: How its allocator is set.
     """
     rows: defaultdict[tuple[str | None, Phase | None], list[Measurement]] = defaultdict(list)
     of_no_layer: dict[bool, list[Measurement]] = {True: [], False: []}  # the optimizer, the rest
@@ -67,31 +75,15 @@ def compare(
             rows[row.layer, row.phase].append(row)
     by_name = {layer.qualified_name: layer for layer in layers}
     by_step = {(row.layer, row.phase, row.step): row for row in measurements}
-    window = _Window(by_name, calls, inferred, graph_fault, len(steps), by_step)
+    memory = partial(memory_table, device_type=memory_device, allocator_settings=allocator_settings)
+    window = _Window(by_name, calls, inferred, graph_fault, len(steps), by_step, memory)
     comparisons = []
     for layer in layers:
         if layer.has_row:
             own = {phase: rows[layer.qualified_name, phase] for phase in _PRODUCTS}
             comparisons += window.compare(layer, own)
-    comparisons += [_of_no_layer(own) for own in of_no_layer.values() if own]
+    comparisons += [compare_rest(own) for own in of_no_layer.values() if own]
     return comparisons
-
-
-def _of_no_layer(rows: Sequence[Measurement]) -> Comparison:
-    """The optimizer or the rest of the step."""
-    measured = summarise(rows)
-    notes = (count_note(measured), optimizer_note(measured), device_note(measured, ()))
-    return Comparison(
-        layer=None,
-        phase=None,
-        is_optimizer=measured.is_optimizer,
-        steps=len(rows),
-        calls=0,
-        dtype=None,
-        cost=None,
-        measured=measured,
-        note="; ".join(note for note in notes if note),
-    )
 
 
 class _Window:
@@ -105,7 +97,9 @@ class _Window:
         graph_fault: str,
         steps: int,
         rows: Mapping[tuple[str | None, Phase | None, int], Measurement],
+        memory: Callable[[Cost | None, Measurement | None], MemoryTable | None],
     ) -> None:
+        self._memory = memory
         self._rows = rows
         self._layers = layers
         self._calls = calls
@@ -162,6 +156,9 @@ class _Window:
             notes.append(why_not_measured(phase, calls))
         if reason:
             notes.append(reason)
+        memory = self._memory(cost, measured)
+        if memory is not None and memory.residual_bytes:
+            notes.append(residual_note(memory))
         if measured is not None:
             devices = {call.call.device_type for call in calls}
             more = (count_note(measured), cast_note(measured), device_note(measured, devices))
@@ -174,6 +171,7 @@ class _Window:
             dtype=next((call.call.dtype for call in calls if call.call.dtype), None),
             cost=cost,
             measured=measured,
+            memory=memory,
             note="; ".join(notes),
         )
 
@@ -210,9 +208,9 @@ class _Window:
         if measured is None and not layer.in_compiled_graph and cost.flop:
             return None, ""  # it would have cost that, had it run
         if phase is Phase.BACKWARD and len(calls) > 1:
-            cost = replace(cost, allocated_bytes=None)  # gradients of several calls are added up
+            cost = _without_allocated(cost)  # gradients of several calls are added up
         if layer.is_container and not has_formula:
-            cost = replace(cost, allocated_bytes=None)  # inner results come and go
+            cost = _without_allocated(cost)  # inner results come and go
             if any(each.direct_operators for each in containers):
                 cost = replace(cost, elementwise_flop=None, read_bytes=None, write_bytes=None)
         return cost, ""
@@ -274,6 +272,10 @@ class _Window:
         if typical < ran:
             notes.append(OTHER_SHAPES.format(ran, typical))
         return notes
+
+
+def _without_allocated(cost: Cost) -> Cost:
+    return replace(cost, allocated_bytes=None, tensors=None)
 
 
 def _forwards_by_layer(calls: Sequence[CostedCall | None]) -> dict[str, list[CostedCall]]:

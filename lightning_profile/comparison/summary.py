@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from lightning_profile.records import Cost, DeviceUse, Measurement, Work
+from lightning_profile.records import AllocatedTensor, Cost, DeviceUse, Measurement, Work
 
 _Work = TypeVar("_Work", bound=Work)
 
@@ -23,8 +23,18 @@ def sum_costs(costs: Sequence[Cost]) -> Cost:
         read_bytes=_sum(cost.read_bytes for cost in costs),
         write_bytes=_sum(cost.write_bytes for cost in costs),
         allocated_bytes=_sum(cost.allocated_bytes for cost in costs),
+        tensors=_all_tensors(costs),
         derivation=tuple(line for cost in costs for line in cost.derivation),
     )
+
+
+def _all_tensors(costs: Sequence[Cost]) -> tuple[AllocatedTensor, ...] | None:
+    tensors: list[AllocatedTensor] = []
+    for cost in costs:
+        if cost.tensors is None:
+            return None
+        tensors += cost.tensors
+    return tuple(tensors)
 
 
 def steps_of_one_batch_size(batch_sizes: Mapping[int, int | None]) -> list[int]:

@@ -1,5 +1,6 @@
 """The running model: its calls, its recorded operators, and what it keeps in memory."""
 
+from lightning_profile.measurement.allocator import allocator_settings
 from lightning_profile.measurement.compiled import InferredCalls, infer_calls
 from lightning_profile.measurement.footprint import measure_footprint
 from lightning_profile.measurement.invocations import Invocation, invocation
@@ -20,6 +21,7 @@ __all__ = [
     "OtherProfilers",
     "Recording",
     "Window",
+    "allocator_settings",
     "batch_size",
     "has_nvtx",
     "infer_calls",

@@ -24,6 +24,7 @@ from lightning_profile.measurement.facts import (
     parameter_facts,
 )
 from lightning_profile.measurement.invocations import Invocation, invocation
+from lightning_profile.measurement.saved import next_sequence_number, saved_bytes
 from lightning_profile.measurement.tensors import tensors_in
 from lightning_profile.records import Call, Layer, Phase, TensorFact
 
@@ -39,6 +40,7 @@ class _OpenCall:
     parent: int | None
     inputs: tuple[TensorFact, ...]
     options: tuple[Option, ...]
+    first_node: int
 
 
 class CallRecorder:
@@ -68,6 +70,7 @@ class CallRecorder:
         self._open: list[_OpenCall] = []
         self._calls_in_step: Counter[tuple[str, int, Phase]] = Counter()
         self._arguments: dict[str, Arguments] = {}
+        self._looked_at: set[str] = set()  # layers whose saved tensors were
         self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
@@ -113,6 +116,7 @@ class CallRecorder:
                 parent=parent,
                 inputs=inputs,
                 options=options,
+                first_node=next_sequence_number(),
             )
         )
         self.calls.append(None)
@@ -146,9 +150,18 @@ class CallRecorder:
             is_training=layer.module.training,
             device_type=first.device.type if first is not None else "",
             is_complete=not has_failed,
+            activation_bytes=self._activation_bytes(opened, output),
         )
         self._calls_in_step[key] += 1
 
     def give_up(self, layer: Layer, fault: Exception) -> None:
         """Note nothing more."""
         self.fault = fault
+
+    def _activation_bytes(self, opened: _OpenCall, output: object) -> int | None:
+        """What the first forward of a layer without layers inside keeps for the backward."""
+        layer, is_forward = opened.layer, opened.phase is Phase.FORWARD
+        if layer.is_container or not is_forward or layer.qualified_name in self._looked_at:
+            return None
+        self._looked_at.add(layer.qualified_name)
+        return saved_bytes(layer.module, output, opened.first_node)

@@ -13,7 +13,8 @@ from lightning_profile.records import Footprint, Layer
 def measure_footprint(layer: Layer, optimizers: Sequence[optim.Optimizer]) -> Footprint:
     """Bytes of the storages behind the layer's parameters and what belongs to them.
 
-    Activations and the output are gone once a step has ended, so they are ``None`` here.
+    Activations are looked at during the step, and the output is gone once it has ended, so they
+    are ``None`` here.
     """
     parameters = list(layer.module.parameters())
     state = [

@@ -224,12 +224,14 @@ def _product(shapes: Sequence[Sequence[int]]) -> tuple[int, int, int] | None:
 
 def _allocation(event: Any) -> Allocation:
     fields = event.extra_fields
+    reserved_bytes = fields.total_reserved or None
     return Allocation(
         time_ns=event.start_time_ns,
         address=fields.ptr,
         bytes=fields.alloc_size,
         device_type=fields.device.type,
-        reserved_bytes=fields.total_reserved or None,
+        reserved_bytes=reserved_bytes,
+        cached_bytes=None if reserved_bytes is None else reserved_bytes - fields.total_allocated,
     )
 
 

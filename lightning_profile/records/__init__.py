@@ -4,9 +4,10 @@ Every record is frozen. ``None`` means unknown or not observed, ``0`` means trul
 stand in the field names: bytes, FLOP (one add or one multiply) and nanoseconds, never scaled.
 
 layers is what is looked at (Layer, Call), costs pen and paper (Cost, Derivation), measurements
-what the machine did (Op, Measurement), kernels what its device did (Kernel, DeviceUse), hardware
-what its counters say (HardwareCount, Unavailable), results both side by side (Comparison,
-WindowResult), and ceilings what the device could do at best (Ceilings, Roofline).
+what the machine did (Op, Measurement), kernels what its device did (Kernel, DeviceUse), memory what
+its allocator did (Block, MemoryTable), hardware what its counters say (HardwareCount, Unavailable),
+results both side by side (Comparison, WindowResult), and ceilings what the device could do at best
+(Ceilings, Roofline).
 """
 
 from lightning_profile.records.ceilings import (
@@ -17,6 +18,7 @@ from lightning_profile.records.ceilings import (
     Roofline,
 )
 from lightning_profile.records.costs import (
+    AllocatedTensor,
     Cost,
     CostedCall,
     Derivation,
@@ -35,6 +37,7 @@ from lightning_profile.records.hardware import (
 from lightning_profile.records.kernels import DeviceUse, Kernel, KernelKind, KernelUse
 from lightning_profile.records.layers import Call, Layer, ParameterFact, Phase, TensorFact
 from lightning_profile.records.measurements import Allocation, Measurement, Op, OperatorUse, Work
+from lightning_profile.records.memory import Block, MemoryKind, MemoryPart, MemoryTable
 from lightning_profile.records.results import (
     Comparison,
     Device,
@@ -45,8 +48,10 @@ from lightning_profile.records.results import (
 
 __all__ = [
     "ARITHMETIC_KINDS",
+    "AllocatedTensor",
     "Allocation",
     "ArithmeticKind",
+    "Block",
     "Call",
     "Ceilings",
     "Comparison",
@@ -68,6 +73,9 @@ __all__ = [
     "Layer",
     "MathsMode",
     "Measurement",
+    "MemoryKind",
+    "MemoryPart",
+    "MemoryTable",
     "Op",
     "OperatorUse",
     "ParameterFact",

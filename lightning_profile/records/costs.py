@@ -20,6 +20,14 @@ class Equation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllocatedTensor:
+    """A tensor that a phase has to create and leaves alive, in bytes of its elements."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a phase of a layer should cost on paper; ``None`` where no closed form says it.
 
@@ -29,6 +37,7 @@ class Cost:
         read_bytes: Compulsory reads from DRAM, each operand once.
         write_bytes: Compulsory writes to DRAM, each result once.
         allocated_bytes: Tensors that the phase has to create and leave alive.
+        tensors: Each of them; ``None`` if only their sum is known, or nothing.
         derivation: How each number came about, line by line.
     """
 
@@ -37,6 +46,7 @@ class Cost:
     read_bytes: int | None
     write_bytes: int | None
     allocated_bytes: int | None
+    tensors: tuple[AllocatedTensor, ...] | None = None
     derivation: tuple[Equation, ...] = ()
 
 

@@ -105,6 +105,8 @@ class Call:
         is_training: Whether the module was in training mode.
         device_type: Where the first output lies, ``cpu`` or ``cuda``.
         is_complete: False for a recomputation that ended early, with all it was needed for.
+        activation_bytes: Of a layer's first forward, the storages that autograd keeps of it for
+            the backward, parameters and buffers excluded; ``None`` if not read, or not readable.
     """
 
     layer: str
@@ -119,6 +121,7 @@ class Call:
     is_training: bool = True
     device_type: str = "cpu"
     is_complete: bool = True
+    activation_bytes: int | None = None
 
     @property
     def geometry(self) -> tuple[object, ...]:

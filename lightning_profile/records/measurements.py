@@ -6,17 +6,28 @@ from dataclasses import dataclass
 
 from lightning_profile.records.kernels import DeviceUse, Kernel
 from lightning_profile.records.layers import Phase
+from lightning_profile.records.memory import Block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
-    """A block that an allocator handed out (``bytes`` > 0) or took back (``bytes`` < 0)."""
+    """A block that an allocator handed out (``bytes`` > 0) or took back (``bytes`` < 0).
+
+    Attributes:
+        time_ns: When.
+        address: Of the block.
+        bytes: The block's size, as the allocator rounds it.
+        device_type: Where the block lies.
+        reserved_bytes: What a caching allocator holds then; ``None`` where it has no cache.
+        cached_bytes: The part of it that is in no tensor's block.
+    """
 
     time_ns: int
     address: int
     bytes: int
     device_type: str
     reserved_bytes: int | None
+    cached_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +139,9 @@ class Measurement(Work):
         workspace_bytes: Blocks allocated in the phase and freed before it ended.
         peak_allocated_bytes: The most of both that was alive at one moment.
         reserved_bytes: The caching allocator's hold at the end; ``None`` where it has none.
+        cached_bytes: The part of it that was in no block then.
+        blocks: Every block handed out in the phase; ``None`` if calls of watched layers inside
+            had a part in it, and without a layer.
         wall_time_ns: Elapsed on the host, Python between the operators included; of a backward
             inside of the engine's calls of its nodes; ``None`` for the rest of a step.
         on_device: Its kernels in detail; ``None`` where no device was recorded.
@@ -150,6 +164,8 @@ class Measurement(Work):
     workspace_bytes: int
     peak_allocated_bytes: int
     reserved_bytes: int | None
+    cached_bytes: int | None = None
+    blocks: tuple[Block, ...] | None = None
     wall_time_ns: int | None = None
     on_device: DeviceUse | None = None
     operators: tuple[OperatorUse, ...] = ()

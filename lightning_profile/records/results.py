@@ -13,6 +13,7 @@ from lightning_profile.records.costs import Cost, Derivation, Footprint
 from lightning_profile.records.hardware import HardwareCount, Unavailable
 from lightning_profile.records.layers import Call, Layer, Phase
 from lightning_profile.records.measurements import Measurement
+from lightning_profile.records.memory import MemoryTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Comparison:
         measured: Times are the median over the steps, the rest is exact; ``None`` if not seen.
         note: Why something is unknown, in words; empty if nothing is.
         is_optimizer: Whether this is what the optimizers did in a step.
+        memory: All that was allocated, part by part; ``None`` if theory or rounding is unknown.
         roofline: The least time that the device allows for the theory; ``None`` where theory or
             the device's ceilings are unknown.
         hardware: What the hardware counted, or why it could not; ``None`` if it was not asked.
@@ -53,6 +55,7 @@ class Comparison:
     measured: Measurement | None
     note: str = ""
     is_optimizer: bool = False
+    memory: MemoryTable | None = None
     roofline: Roofline | None = None
     hardware: HardwareCount | Unavailable | None = None
 

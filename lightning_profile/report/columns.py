@@ -26,9 +26,13 @@ QUANTITIES = (
     "theoretical_allocated_bytes",
     "allocated_bytes",
     "allocated_ratio",
+    "rounding_bytes",
+    "other_kept_bytes",
     "workspace_bytes",
+    "memory_residual_bytes",
     "peak_allocated_bytes",
     "reserved_bytes",
+    "cached_bytes",
     "cpu_time_ns",
     "device_time_ns",
     "grad_input_device_time_ns",
@@ -64,6 +68,7 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
             "workspace_bytes": measured.workspace_bytes,
             "peak_allocated_bytes": measured.peak_allocated_bytes,
             "reserved_bytes": measured.reserved_bytes,
+            "cached_bytes": measured.cached_bytes,
             "cpu_time_ns": measured.cpu_time_ns,
             "device_time_ns": measured.device_time_ns,
             "kernels": measured.kernels,
@@ -75,6 +80,12 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
         values |= {
             "grad_input_device_time_ns": measured.on_device.grad_input_device_time_ns,
             "grad_weight_device_time_ns": measured.on_device.grad_weight_device_time_ns,
+        }
+    if comparison.memory is not None:
+        values |= {
+            "rounding_bytes": comparison.memory.sum_of("rounding"),
+            "other_kept_bytes": comparison.memory.sum_of("kept"),
+            "memory_residual_bytes": comparison.memory.residual_bytes,
         }
     if isinstance(comparison.hardware, HardwareCount):
         values |= {

@@ -10,6 +10,7 @@ from lightning_profile.records import (
     FootprintComparison,
     HardwareCount,
     Measurement,
+    MemoryTable,
     WindowResult,
 )
 from lightning_profile.report.kernels import kernel_line
@@ -105,6 +106,8 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
         rows.append(
             _row("  peak with workspace", measured=format_bytes(measured.peak_allocated_bytes))
         )
+        if comparison.memory is not None:
+            rows += _memory_rows(comparison.memory)
         if measured.device_time_ns is not None:
             rows.append(_row("device time", measured=format_time(measured.device_time_ns)))
             rows += _gradient_rows(measured)
@@ -127,6 +130,22 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
     table.add_section()
 
 
+def _memory_rows(memory: MemoryTable) -> list[tuple[str, str, str, str, str]]:
+    """All that was allocated, part by part, and what is left over."""
+    rows = [_row("memory handed out", measured=format_bytes(memory.measured_bytes))]
+    for part in memory.parts:
+        size = format_bytes(part.bytes)
+        if part.kind == "theory":
+            found = size if part.operator is not None else format_bytes(0)
+            rows.append(_row(f"  {part.name}", size, measured=found))
+        elif part.kind != "rounding":
+            operator = (part.operator or "Python").removeprefix("aten::")
+            rows.append(_row(f"  {part.kind}: {operator}", measured=size))
+    rows.append(_row("  rounding", measured=format_bytes(memory.sum_of("rounding"))))
+    rows.append(_row("  residual", measured=format_bytes(memory.residual_bytes)))
+    return rows
+
+
 def _gradient_rows(measured: Measurement) -> list[tuple[str, str, str, str, str]]:
     """Of a backward on a device, how long the products of each gradient took, if told apart."""
     use = measured.on_device or DeviceUse()
@@ -147,6 +166,7 @@ def _add_footprint(table: Table, footprint: FootprintComparison) -> None:
         ("parameters", theory.parameter_bytes, fact.parameter_bytes),
         ("gradients", theory.gradient_bytes, fact.gradient_bytes),
         ("optimizer state", theory.optimizer_state_bytes, fact.optimizer_state_bytes),
+        ("activations", theory.activation_bytes, fact.activation_bytes),
     ):
         ratio = in_memory / on_paper if in_memory is not None and on_paper else None
         table.add_row(
@@ -157,7 +177,6 @@ def _add_footprint(table: Table, footprint: FootprintComparison) -> None:
                 ratio="" if on_paper == 0 else format_ratio(ratio),
             )
         )
-    table.add_row(*_row("activations", format_bytes(theory.activation_bytes)))
 
 
 def _row(

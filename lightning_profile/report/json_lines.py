@@ -18,6 +18,7 @@ from torch import dtype
 
 from lightning_profile.records import (
     Call,
+    Comparison,
     Derivation,
     FootprintComparison,
     Layer,
@@ -144,13 +145,18 @@ def _window(result: WindowResult) -> dict[str, Any]:
         "device": result.device,
         "ceilings": result.ceilings,
         "hardware": [
-            {"layer": row_key(each)[0], "phase": row_key(each)[1], "count": each.hardware}
+            {**_row_name(each), "count": each.hardware}
             for each in result.comparisons
             if each.hardware is not None
         ],
         "reading_time_ns": result.reading_time_ns,
         "compared_steps": list(result.steps),
         "rows": list(rows(result)),
+        "memory": [
+            {**_row_name(each), "table": each.memory}
+            for each in result.comparisons
+            if each.memory is not None
+        ],
         "steps": [
             _measurement(measurement, result.batch_sizes[measurement.step])
             for measurement in result.measurements
@@ -160,11 +166,17 @@ def _window(result: WindowResult) -> dict[str, Any]:
     }
 
 
+def _row_name(comparison: Comparison) -> dict[str, str]:
+    layer, phase = row_key(comparison)
+    return {"layer": layer, "phase": phase}
+
+
 def _measurement(measurement: Measurement, batch_size: int | None) -> dict[str, Any]:
     phase = measurement.phase.value if measurement.phase is not None else None
     # Positions of calls mean nothing outside of the window.
     values: dict[str, Any] = _as_json(measurement)
     del values["calls_inside"]
+    del values["blocks"]  # in the table of memory, by what they are for
     return values | {"phase": phase, "batch_size": batch_size, "calls": len(measurement.calls)}
 
 

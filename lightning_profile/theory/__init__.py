@@ -34,12 +34,14 @@ from lightning_profile.theory.registry import (
     kept_activations,
     phase_costs,
 )
+from lightning_profile.theory.tensors import NamedTensor
 
 __all__ = [
     "Call",
     "Cost",
     "Expression",
     "KnownTheory",
+    "NamedTensor",
     "Phase",
     "PhaseCosts",
     "ScaledDotProduct",

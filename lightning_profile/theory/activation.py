@@ -15,6 +15,7 @@ derivative needs the input copies the input first, if there is a backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,6 +36,13 @@ from lightning_profile.theory.elementwise import (
 )
 from lightning_profile.theory.expression import ZERO, Expression, symbol, total
 from lightning_profile.theory.registry import kept_activations, phase_costs
+from lightning_profile.theory.tensors import (
+    NamedTensor,
+    input_gradients,
+    operand_tensors,
+    output_tensors,
+    parameter_gradients,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,7 @@ def _activation_costs(
             call,
             times(function.backward, elements),
             needed=total([_needed(function, call), stored_bytes(call.parameters)]),
-            allocated=input_bytes(call) if function.is_one_operator else None,
+            allocated=input_gradients(call) if function.is_one_operator else None,
         ),
     )
 
@@ -149,12 +157,14 @@ def _needed(function: Activation, call: Call) -> Expression:
     return input_bytes(call) if function.needs_input else output_bytes(call)
 
 
-def _created(function: Activation, module: nn.Module, call: Call) -> Expression | None:
+def _created(function: Activation, module: nn.Module, call: Call) -> Sequence[NamedTensor] | None:
     if call.output_requires_grad and not function.is_one_operator:
         return None
     if not getattr(module, "inplace", False):
-        return output_bytes(call)
-    return input_bytes(call) if call.output_requires_grad and function.needs_input else ZERO
+        return output_tensors(call)
+    # What is changed in place is copied first, if the backward needs it.
+    copies = call.output_requires_grad and function.needs_input
+    return operand_tensors(call, call.inputs, "input") if copies else ()
 
 
 for kind, activation in ACTIVATIONS.items():
@@ -189,6 +199,6 @@ def _prelu_costs(module: nn.PReLU, call: Call) -> PhaseCosts | None:
             elementwise=times(_PRELU_WEIGHT, output_elements(call)),
             read=total([output_bytes(call), input_bytes(call)]),
             write=stored_bytes(call.parameters),
-            allocated=stored_bytes(call.parameters),
+            allocated=parameter_gradients(call.parameters),
         )
     return costs

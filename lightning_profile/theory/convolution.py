@@ -28,6 +28,7 @@ from lightning_profile.theory.convolution_geometry import (
 from lightning_profile.theory.cost import in_bytes, phase_cost
 from lightning_profile.theory.expression import ZERO, Expression, total
 from lightning_profile.theory.registry import kept_activations, phase_costs
+from lightning_profile.theory.tensors import NamedTensor
 
 
 @phase_costs.register(nn.Conv1d)
@@ -86,7 +87,10 @@ def _forward(geometry: Geometry) -> Cost:
         elementwise_name="bias additions",
         read=in_bytes(total([g.input, g.weight, g.bias]), g.item_bytes),
         write=in_bytes(g.output, g.item_bytes),
-        allocated=in_bytes(total([g.output, g.padded_input]), g.item_bytes),
+        allocated=[
+            NamedTensor("output", in_bytes(g.output, g.item_bytes)),
+            NamedTensor("padded input", in_bytes(g.padded_input, g.item_bytes)),
+        ],
         preamble=tuple(size.equation(f"{axis}_out", "") for axis, size in g.output_sizes.items()),
     )
 
@@ -97,18 +101,21 @@ def _grad_input(geometry: Geometry) -> Cost:
         flop=2 * g.multiply_accumulates,
         read=in_bytes(total([g.output, g.weight]), g.item_bytes),
         write=in_bytes(g.input, g.item_bytes),
-        allocated=in_bytes(g.input, g.item_bytes),
+        allocated=[NamedTensor("gradient of input", in_bytes(g.input, g.item_bytes))],
     )
 
 
 def _grad_weight(geometry: Geometry, *, weight: bool, bias: bool) -> Cost:
     g = geometry
-    gradients = total([g.weight if weight else ZERO, g.bias if bias else ZERO])
+    gradients = {"weight": g.weight if weight else ZERO, "bias": g.bias if bias else ZERO}
     return phase_cost(
         flop=2 * g.multiply_accumulates if weight else ZERO,
         elementwise=g.output if bias else ZERO,
         elementwise_name="bias gradient additions",
         read=in_bytes(total([g.output, g.input if weight else ZERO]), g.item_bytes),
-        write=in_bytes(gradients, g.item_bytes),
-        allocated=in_bytes(gradients, g.parameter_item_bytes),
+        write=in_bytes(total([*gradients.values()]), g.item_bytes),
+        allocated=[
+            NamedTensor(f"gradient of {name}", in_bytes(elements, g.parameter_item_bytes))
+            for name, elements in gradients.items()
+        ],
     )

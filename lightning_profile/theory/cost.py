@@ -7,10 +7,26 @@ is each operand read once and each result written once. Operands have the output
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from lightning_profile.records import Call, Cost, Equation, Phase, PhaseCosts, TensorFact
+from lightning_profile.records import (
+    AllocatedTensor,
+    Call,
+    Cost,
+    Equation,
+    Phase,
+    PhaseCosts,
+    TensorFact,
+)
 from lightning_profile.theory.expression import ZERO, Expression, symbol, total
+from lightning_profile.theory.tensors import (
+    NamedTensor,
+    gradients_of,
+    operand_tensors,
+    output_tensors,
+    parameter_gradients,
+    total_bytes,
+)
 
 
 def phase_cost(
@@ -20,7 +36,7 @@ def phase_cost(
     elementwise_name: str = "element-wise",
     read: Expression | None = None,
     write: Expression | None = None,
-    allocated: Expression | None = None,
+    allocated: Sequence[NamedTensor] | Expression | None = None,
     preamble: tuple[Equation, ...] = (),
 ) -> Cost:
     """A cost from its formulas, all of them in FLOP or bytes.
@@ -31,9 +47,12 @@ def phase_cost(
         elementwise_name: What those are, for the derivation.
         read: Compulsory reads; ``None`` if unknown, as for the next two.
         write: Compulsory writes.
-        allocated: What is created and outlives the phase.
+        allocated: What is created and outlives the phase: tensor by tensor, or only their bytes.
         preamble: Lines that come before in the derivation, such as output sizes.
     """
+    tensors = _tensors(allocated)
+    if allocated is not None and not isinstance(allocated, Expression):
+        allocated = total_bytes(allocated)
     lines = [
         (flop, "FLOPs", "FLOP"),
         (elementwise, elementwise_name, "FLOP"),
@@ -47,6 +66,7 @@ def phase_cost(
         read_bytes=_value(read),
         write_bytes=_value(write),
         allocated_bytes=_value(allocated),
+        tensors=tensors,
         derivation=preamble
         + tuple(
             formula.equation(name, unit)
@@ -63,7 +83,7 @@ def in_bytes(elements: Expression, item_bytes: Expression) -> Expression:
 
 def operand_bytes(call: Call, tensors: Iterable[TensorFact], name: str) -> Expression:
     """Bytes of ``tensors`` as the layer's operands, one term for each."""
-    return total([symbol(f"{each.name or name} bytes", _operand(call, each)) for each in tensors])
+    return total_bytes(operand_tensors(call, tensors, name))
 
 
 def product_costs(call: Call, multiply_accumulates: Expression | int) -> PhaseCosts:
@@ -90,41 +110,46 @@ def product_costs(call: Call, multiply_accumulates: Expression | int) -> PhaseCo
             elementwise_name="bias additions",
             read=total([inputs, parameters]),
             write=outputs,
-            allocated=outputs,
+            allocated=output_tensors(call),
         )
     }
     if not call.output_requires_grad:
         return costs
     if call.input_requires_grad:
         wanted = [each for each in call.inputs if each.requires_grad]
-        gradients = operand_bytes(call, wanted, "input")
+        gradients = gradients_of(operand_tensors(call, wanted, "input"))
         weights = [each for each in call.parameters if each.role != "bias"]
         costs[Phase.GRAD_INPUT] = phase_cost(
             flop=flop,
             read=total([outputs, operand_bytes(call, weights, "parameter")]),
-            write=gradients,
+            write=total_bytes(gradients),
             allocated=gradients,
         )
     trained = [each for each in call.parameters if each.requires_grad]
     if trained:
         is_product = any(each.role != "bias" for each in trained)
-        stored = total([symbol(f"{each.name} bytes", each.bytes) for each in trained])
         costs[Phase.GRAD_WEIGHT] = phase_cost(
             flop=flop if is_product else ZERO,
             elementwise=bias if call.trains("bias") else ZERO,
             elementwise_name="bias gradient additions",
             read=total([outputs, inputs if is_product else ZERO]),
             write=operand_bytes(call, trained, "parameter"),
-            allocated=stored,
+            allocated=parameter_gradients(trained),
         )
     return costs
 
 
-def _operand(call: Call, tensor: TensorFact) -> int:
-    """Autocast brings floating-point operands to the output's type; indices keep theirs."""
-    if call.dtype is None or not tensor.dtype.is_floating_point:
-        return tensor.bytes
-    return tensor.elements * call.dtype.itemsize
+def _tensors(
+    allocated: Sequence[NamedTensor] | Expression | None,
+) -> tuple[AllocatedTensor, ...] | None:
+    """Those that are not empty; unknown if only their bytes are given, unless there are none."""
+    if allocated is None:
+        return None
+    if isinstance(allocated, Expression):
+        return None if allocated.value else ()
+    return tuple(
+        AllocatedTensor(name=name, bytes=size.value) for name, size in allocated if size.value
+    )
 
 
 def _value(formula: Expression | None) -> int | None:

@@ -15,6 +15,7 @@ it is kept, and so what is allocated when there is a backward pass, differs by d
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,15 +27,14 @@ from lightning_profile.theory.elementwise import (
     forward_cost,
     grad_input_cost,
     has_one_input,
-    input_bytes,
     input_elements,
     input_phases,
-    output_bytes,
     pass_through_costs,
     times,
 )
 from lightning_profile.theory.expression import ZERO, Expression, symbol
 from lightning_profile.theory.registry import phase_costs
+from lightning_profile.theory.tensors import NamedTensor, input_gradients, output_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _dropout_costs(masking: Masking, mask: Any, module: Any, call: Call) -> Phas
     if not has_one_input(call) or module.p == 1:
         return None  # with p = 1 there is no 1 / (1 − p)
     if not call.is_training or module.p == 0:
-        return pass_through_costs(call, allocated=ZERO)
+        return pass_through_costs(call, allocated=())
     elements = input_elements(call)
     forward = times(masking.per_mask_element, mask(module, call)) + times(
         masking.per_element, elements
@@ -80,15 +80,15 @@ def _dropout_costs(masking: Masking, mask: Any, module: Any, call: Call) -> Phas
     return input_phases(
         call,
         forward_cost(call, forward, allocated=_created(module, call)),
-        grad_input_cost(call, elements, needed=ZERO, allocated=input_bytes(call)),
+        grad_input_cost(call, elements, needed=ZERO, allocated=input_gradients(call)),
     )
 
 
-def _created(module: Any, call: Call) -> Expression | None:
+def _created(module: Any, call: Call) -> Sequence[NamedTensor] | None:
     if call.output_requires_grad:
         return None
     ignores_inplace = isinstance(module, (nn.AlphaDropout, nn.FeatureAlphaDropout))
-    return ZERO if module.inplace and not ignores_inplace else output_bytes(call)
+    return () if module.inplace and not ignores_inplace else output_tensors(call)
 
 
 phase_costs.register(nn.Dropout, partial(_dropout_costs, DROPOUT, _element_mask))

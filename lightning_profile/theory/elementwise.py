@@ -8,11 +8,12 @@ as it is in the products of this package, whose sums start from zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lightning_profile.records import Call, Cost, Phase, PhaseCosts, TensorFact
 from lightning_profile.theory.cost import operand_bytes, phase_cost
 from lightning_profile.theory.expression import ZERO, Expression, symbol, total
+from lightning_profile.theory.tensors import NamedTensor
 
 
 def has_one_input(call: Call) -> bool:
@@ -57,7 +58,9 @@ def needs_input_gradient(call: Call) -> bool:
     return call.output_requires_grad and call.input_requires_grad
 
 
-def forward_cost(call: Call, operations: Expression, *, allocated: Expression | None) -> Cost:
+def forward_cost(
+    call: Call, operations: Expression, *, allocated: Sequence[NamedTensor] | None
+) -> Cost:
     """Reads inputs and parameters, writes the outputs.
 
     Args:
@@ -74,7 +77,11 @@ def forward_cost(call: Call, operations: Expression, *, allocated: Expression | 
 
 
 def grad_input_cost(
-    call: Call, operations: Expression, *, needed: Expression, allocated: Expression | None
+    call: Call,
+    operations: Expression,
+    *,
+    needed: Expression,
+    allocated: Sequence[NamedTensor] | None,
 ) -> Cost:
     """Reads the output's gradient and what the derivative needs, writes the input's gradient.
 
@@ -100,7 +107,7 @@ def input_phases(call: Call, forward: Cost, grad_input: Cost) -> dict[Phase, Cos
     return costs
 
 
-def pass_through_costs(call: Call, *, allocated: Expression | None) -> PhaseCosts:
+def pass_through_costs(call: Call, *, allocated: Sequence[NamedTensor] | None) -> PhaseCosts:
     """Costs of a layer that hands its input on, and the gradient back.
 
     Args:

@@ -15,6 +15,8 @@ the forward, and ``per_sample_weights``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from lightning_profile.records import Call, Phase, PhaseCosts
@@ -28,6 +30,7 @@ from lightning_profile.theory.elementwise import (
 )
 from lightning_profile.theory.expression import ZERO, Expression, symbol, total
 from lightning_profile.theory.registry import kept_activations, phase_costs
+from lightning_profile.theory.tensors import NamedTensor, output_tensors, parameter_gradients
 
 
 @phase_costs.register(nn.Embedding)
@@ -41,7 +44,7 @@ def _embedding_costs(module: nn.Embedding, call: Call) -> PhaseCosts | None:
         forward=ZERO,
         backward=gathered,
         needed=input_bytes(call),
-        allocated=output_bytes(call),
+        allocated=output_tensors(call),
     )
 
 
@@ -69,7 +72,7 @@ def _bag_costs(module: nn.EmbeddingBag, call: Call) -> PhaseCosts | None:
         backward=backward,
         needed=needed,
         # PyTorch keeps the bags' sizes and more for the backward, by device.
-        allocated=None if call.output_requires_grad else output_bytes(call),
+        allocated=None if call.output_requires_grad else output_tensors(call),
     )
 
 
@@ -84,7 +87,7 @@ def _lookup_costs(
     forward: Expression,
     backward: Expression,
     needed: Expression | None,
-    allocated: Expression | None,
+    allocated: Sequence[NamedTensor] | None,
 ) -> PhaseCosts:
     costs = {
         Phase.FORWARD: phase_cost(
@@ -101,6 +104,6 @@ def _lookup_costs(
             elementwise=ZERO if module.sparse else backward,
             read=None if needed is None else total([gradient, needed]),
             write=None if module.sparse else weight,
-            allocated=None if module.sparse else weight,
+            allocated=None if module.sparse else parameter_gradients(call.parameters),
         )
     return costs

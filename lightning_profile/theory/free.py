@@ -18,6 +18,7 @@ the memory layout and not on paper.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -32,12 +33,12 @@ from lightning_profile.theory.elementwise import (
     input_elements,
     input_phases,
     needs_input_gradient,
-    output_bytes,
     output_elements,
     pass_through_costs,
 )
 from lightning_profile.theory.expression import ZERO, Expression
 from lightning_profile.theory.registry import kept_activations, phase_costs
+from lightning_profile.theory.tensors import NamedTensor, input_gradients, output_tensors
 
 CONSTANT_PADS: tuple[type[nn.Module], ...] = (
     *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
@@ -52,7 +53,7 @@ CIRCULAR_PADS: tuple[type[nn.Module], ...] = (nn.CircularPad1d, nn.CircularPad2d
 
 @phase_costs.register(nn.Identity)
 def _identity_costs(module: nn.Identity, call: Call) -> PhaseCosts | None:
-    return pass_through_costs(call, allocated=ZERO) if has_one_input(call) else None
+    return pass_through_costs(call, allocated=()) if has_one_input(call) else None
 
 
 @phase_costs.register(nn.Flatten)
@@ -92,9 +93,9 @@ def _rearrangement_costs(call: Call, factor: int) -> PhaseCosts | None:
     # With a factor of 1 nothing moves: a copy on the CPU, a view elsewhere.
     return input_phases(
         call,
-        forward_cost(call, ZERO, allocated=output_bytes(call) if factor > 1 else None),
+        forward_cost(call, ZERO, allocated=output_tensors(call) if factor > 1 else None),
         grad_input_cost(
-            call, ZERO, needed=ZERO, allocated=input_bytes(call) if factor > 1 else None
+            call, ZERO, needed=ZERO, allocated=input_gradients(call) if factor > 1 else None
         ),
     )
 
@@ -116,13 +117,13 @@ def _constant_pad_costs(module: Any, call: Call) -> PhaseCosts | None:
     gradients = input_bytes(call)
     return input_phases(
         call,
-        forward_cost(call, ZERO, allocated=output_bytes(call)),
-        phase_cost(read=gradients, write=gradients, allocated=gradients),
+        forward_cost(call, ZERO, allocated=output_tensors(call)),
+        phase_cost(read=gradients, write=gradients, allocated=input_gradients(call)),
     )
 
 
 def _border_pad_costs(module: Any, call: Call) -> PhaseCosts | None:
-    return _copied_pad_costs(module, call, input_bytes(call))
+    return _copied_pad_costs(module, call, input_gradients(call))
 
 
 def _circular_pad_costs(module: Any, call: Call) -> PhaseCosts | None:
@@ -131,13 +132,13 @@ def _circular_pad_costs(module: Any, call: Call) -> PhaseCosts | None:
 
 
 def _copied_pad_costs(
-    module: Any, call: Call, gradient_allocated: Expression | None
+    module: Any, call: Call, gradient_allocated: Sequence[NamedTensor] | None
 ) -> PhaseCosts | None:
     if not has_one_input(call) or min(module.padding) < 0:
         return None
     return input_phases(
         call,
-        forward_cost(call, ZERO, allocated=output_bytes(call)),
+        forward_cost(call, ZERO, allocated=output_tensors(call)),
         grad_input_cost(call, output_elements(call), needed=ZERO, allocated=gradient_allocated),
     )
 

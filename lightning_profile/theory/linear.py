@@ -18,6 +18,13 @@ from lightning_profile.records import Call, Phase, PhaseCosts
 from lightning_profile.theory.cost import operand_bytes, phase_cost, product_costs
 from lightning_profile.theory.expression import ZERO, Expression, product, symbol, total
 from lightning_profile.theory.registry import kept_activations, phase_costs
+from lightning_profile.theory.tensors import (
+    gradients_of,
+    operand_tensors,
+    output_tensors,
+    parameter_gradients,
+    total_bytes,
+)
 
 
 @phase_costs.register(nn.Linear)
@@ -59,7 +66,7 @@ def _bilinear_costs(module: nn.Bilinear, call: Call) -> PhaseCosts | None:
             elementwise_name="bias additions",
             read=operand_bytes(call, (first, second, *call.parameters), ""),
             write=outputs,
-            allocated=outputs,
+            allocated=output_tensors(call),
         )
     }
     if not call.output_requires_grad:
@@ -68,14 +75,14 @@ def _bilinear_costs(module: nn.Bilinear, call: Call) -> PhaseCosts | None:
     weight = operand_bytes(call, [each for each in call.parameters if each.role == "weight"], "")
     wanted = [each for each in call.inputs if each.requires_grad]
     if wanted:
-        gradients = operand_bytes(call, wanted, "")
+        gradients = gradients_of(operand_tensors(call, wanted, ""))
         others = [second if each is first else first for each in wanted]
         costs[Phase.GRAD_INPUT] = phase_cost(
             flop=total([once for _ in wanted]),
             elementwise=total([n * out * (in2 if each is second else in1) for each in others]),
             elementwise_name="scaling by the output's gradient",
             read=total([outputs, weight, operand_bytes(call, others, "")]),
-            write=gradients,
+            write=total_bytes(gradients),
             allocated=gradients,
         )
     trained = [each for each in call.parameters if each.requires_grad]
@@ -89,7 +96,7 @@ def _bilinear_costs(module: nn.Bilinear, call: Call) -> PhaseCosts | None:
             elementwise_name="scaling by the output's gradient, bias gradient additions",
             read=total([outputs, operand_bytes(call, call.inputs, "") if is_product else ZERO]),
             write=operand_bytes(call, trained, ""),
-            allocated=total([symbol(f"{each.name} bytes", each.bytes) for each in trained]),
+            allocated=parameter_gradients(trained),
         )
     return costs
 

@@ -21,10 +21,10 @@ from lightning_profile.theory.elementwise import (
     input_elements,
     input_phases,
     needs_input_gradient,
-    output_bytes,
 )
 from lightning_profile.theory.expression import symbol
 from lightning_profile.theory.registry import phase_costs
+from lightning_profile.theory.tensors import input_gradients, output_tensors
 
 # Per element, beside the n additions of the window.
 FORWARD = 5  # square; ·α/n, +k, power, product with x
@@ -37,7 +37,7 @@ def _local_response_costs(module: nn.LocalResponseNorm, call: Call) -> PhaseCost
         return None
     elements, window = input_elements(call), symbol("n", module.size)
     # PyTorch computes it in several operators and keeps what is between them.
-    allocated = None if needs_input_gradient(call) else output_bytes(call)
+    allocated = None if needs_input_gradient(call) else output_tensors(call)
     return input_phases(
         call,
         forward_cost(call, elements * (window + FORWARD), allocated=allocated),
@@ -45,6 +45,6 @@ def _local_response_costs(module: nn.LocalResponseNorm, call: Call) -> PhaseCost
             call,
             elements * (window + BACKWARD),
             needed=input_bytes(call),
-            allocated=input_bytes(call),
+            allocated=input_gradients(call),
         ),
     )

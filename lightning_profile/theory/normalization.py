@@ -22,6 +22,7 @@ The traffic is that of x, y, γ, β and their gradients. The statistics are left
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -48,10 +49,10 @@ from lightning_profile.theory.normalization_operations import (
     SHIFT_GRADIENT,
     Operations,
     normalization_costs,
-    saved_statistics,
-    trained_bytes,
+    statistic_tensors,
 )
 from lightning_profile.theory.registry import kept_activations, phase_costs
+from lightning_profile.theory.tensors import NamedTensor, total_bytes
 
 
 @phase_costs.register(nn.BatchNorm1d)
@@ -77,7 +78,6 @@ def _batch_norm_costs(module: Any, call: Call) -> PhaseCosts | None:
         grad_input=total([gradient.of(elements, channels), _if_scaled(call, channels)]),
         grad_input_needs=input_bytes(call),
         saved=_saved_by_batch_norm(module, call),
-        parameter_gradients=trained_bytes(call),
     )
 
 
@@ -88,16 +88,16 @@ def _kept_by_batch_norm(module: Any, call: Call) -> Expression | None:
     if not call.output_requires_grad:
         return ZERO
     saved = _saved_by_batch_norm(module, call)
-    return None if saved is None else total([input_bytes(call), saved])
+    return None if saved is None else total([input_bytes(call), total_bytes(saved)])
 
 
-def _saved_by_batch_norm(module: Any, call: Call) -> Expression | None:
-    """Bytes beside the input; on a GPU they, and workspaces, are up to the kernel chosen there."""
+def _saved_by_batch_norm(module: Any, call: Call) -> list[NamedTensor] | None:
+    """Kept beside the input; on a GPU that, and workspaces, are up to the kernel chosen there."""
     if call.device_type != "cpu":
         return None
     if not _has_own_statistics(module, call):
-        return ZERO
-    return saved_statistics(call, symbol("C", module.num_features))
+        return []
+    return statistic_tensors(call, symbol("C", module.num_features))
 
 
 def _instance_norm_costs(dimensions: int, module: Any, call: Call) -> PhaseCosts | None:
@@ -117,7 +117,6 @@ def _instance_norm_costs(dimensions: int, module: Any, call: Call) -> PhaseCosts
         grad_input=total([OWN_GRADIENT.of(elements, planes), _if_scaled(call, planes)]),
         grad_input_needs=input_bytes(call),
         saved=None,  # PyTorch makes a batch norm of it, with copies of γ and β for each image
-        parameter_gradients=trained_bytes(call),
     )
 
 
@@ -158,7 +157,6 @@ def _rms_norm_costs(module: nn.RMSNorm, call: Call) -> PhaseCosts | None:
         ),
         grad_input_needs=input_bytes(call),
         saved=None,  # one kernel on a GPU, several operators on a CPU
-        parameter_gradients=trained_bytes(call),
     )
 
 
@@ -183,7 +181,9 @@ def _groups(module: nn.GroupNorm, call: Call) -> Expression:
     return symbol("N", call.inputs[0].shape[0]) * symbol("groups", module.num_groups)
 
 
-def _running_costs(call: Call, channels: Expression, *, saved: Expression | None) -> PhaseCosts:
+def _running_costs(
+    call: Call, channels: Expression, *, saved: Sequence[NamedTensor] | None
+) -> PhaseCosts:
     """With statistics from a former training, which are constants."""
     elements = input_elements(call)
     return normalization_costs(
@@ -192,7 +192,6 @@ def _running_costs(call: Call, channels: Expression, *, saved: Expression | None
         grad_input=total([RUNNING_GRADIENT.of(elements, channels), _if_scaled(call, channels)]),
         grad_input_needs=ZERO,
         saved=saved,
-        parameter_gradients=trained_bytes(call),
     )
 
 
@@ -206,13 +205,12 @@ def _group_costs(call: Call, statistics: Expression) -> PhaseCosts:
             [OWN_GRADIENT.of(elements, statistics), _if_scaled(call, times(SCALED, elements))]
         ),
         grad_input_needs=input_bytes(call),
-        saved=saved_statistics(call, statistics),
-        parameter_gradients=trained_bytes(call),
+        saved=statistic_tensors(call, statistics),
     )
 
 
 def _kept_by_groups(call: Call, statistics: Expression) -> Expression | None:
     if not call.output_requires_grad:
         return ZERO
-    saved = saved_statistics(call, statistics)
-    return None if saved is None else input_bytes(call) + saved
+    saved = statistic_tensors(call, statistics)
+    return None if saved is None else input_bytes(call) + total_bytes(saved)

@@ -6,6 +6,7 @@ the counts here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,12 @@ from lightning_profile.theory.elementwise import (
     times,
 )
 from lightning_profile.theory.expression import ZERO, Expression, symbol, total
+from lightning_profile.theory.tensors import (
+    NamedTensor,
+    input_gradients,
+    output_tensors,
+    parameter_gradients,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +65,12 @@ RUNNING_UPDATE = 7
 _FULL_PRECISION = (torch.float32, torch.float64)
 
 
-def saved_statistics(call: Call, statistics: Expression) -> Expression | None:
-    """Bytes of μ and r, kept for the backward; ``None`` for half precision, up to the device."""
+def statistic_tensors(call: Call, statistics: Expression) -> list[NamedTensor] | None:
+    """μ and r, kept for the backward; ``None`` for half precision, up to the device."""
     if call.dtype not in _FULL_PRECISION:
         return None
-    return 2 * statistics * symbol("bytes per element", call.dtype.itemsize)
+    size = statistics * symbol("bytes per element", call.dtype.itemsize)
+    return [NamedTensor(name, size) for name in ("saved mean", "saved reciprocal deviation")]
 
 
 def trained_bytes(call: Call) -> Expression:
@@ -76,8 +84,7 @@ def normalization_costs(
     forward: Expression,
     grad_input: Expression,
     grad_input_needs: Expression,
-    saved: Expression | None,
-    parameter_gradients: Expression | None,
+    saved: Sequence[NamedTensor] | None,
 ) -> dict[Phase, Cost]:
     """Costs from the operations without γ and β in the forward, which are added here.
 
@@ -86,25 +93,24 @@ def normalization_costs(
         forward: Operations of the forward up to x̂.
         grad_input: Operations of the gradient of the input.
         grad_input_needs: Bytes that it is computed from, beside the output's gradient and γ.
-        saved: Bytes that PyTorch creates for the backward; ``None`` if unknown.
-        parameter_gradients: Bytes that grad_weight creates; ``None`` if unknown.
+        saved: What PyTorch creates for the backward; ``None`` if unknown.
     """
     elements = input_elements(call)
     affine = SCALE * call.has("weight") + SHIFT * call.has("bias")
-    created = saved if call.output_requires_grad else ZERO
+    created = saved if call.output_requires_grad else ()
     weight = [each for each in call.parameters if each.role == "weight"]
     costs = input_phases(
         call,
         forward_cost(
             call,
             total([forward, times(affine, elements)]),
-            allocated=None if created is None else total([output_bytes(call), created]),
+            allocated=None if created is None else [*output_tensors(call), *created],
         ),
         grad_input_cost(
             call,
             grad_input,
             needed=total([grad_input_needs, stored_bytes(weight)]),
-            allocated=input_bytes(call),
+            allocated=input_gradients(call),
         ),
     )
     if call.trains("weight") or call.trains("bias"):
@@ -114,6 +120,6 @@ def normalization_costs(
             elementwise=times(sums, elements),
             read=total([output_bytes(call), source]),
             write=trained_bytes(call),
-            allocated=parameter_gradients,
+            allocated=parameter_gradients([each for each in call.parameters if each.requires_grad]),
         )
     return costs

@@ -39,6 +39,7 @@ from lightning_profile.theory.elementwise import (
 )
 from lightning_profile.theory.expression import ZERO, Expression, product, symbol, total
 from lightning_profile.theory.registry import kept_activations, phase_costs
+from lightning_profile.theory.tensors import NamedTensor, input_gradients, output_tensors
 
 _INDEX_BYTES = 8
 MAXIMA: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
@@ -88,10 +89,10 @@ def _max_costs(windows: Any, dimensions: int, module: Any, call: Call) -> PhaseC
         elementwise_name="comparisons",
         read=input_bytes(call),
         write=written,
-        allocated=written,
+        allocated=[*output_tensors(call), *([NamedTensor("indices", indices)] if is_kept else [])],
     )
     additions = output_elements(call)
-    grad_input = grad_input_cost(call, additions, needed=indices, allocated=input_bytes(call))
+    grad_input = grad_input_cost(call, additions, needed=indices, allocated=input_gradients(call))
     return input_phases(call, forward, grad_input)
 
 
@@ -102,8 +103,8 @@ def _average_costs(windows: Any, dimensions: int, module: Any, call: Call) -> Ph
     operations = windows(dimensions, module, call) + output_elements(call)
     return input_phases(
         call,
-        forward_cost(call, operations, allocated=output_bytes(call)),
-        grad_input_cost(call, operations, needed=ZERO, allocated=input_bytes(call)),
+        forward_cost(call, operations, allocated=output_tensors(call)),
+        grad_input_cost(call, operations, needed=ZERO, allocated=input_gradients(call)),
     )
 
 
@@ -113,7 +114,7 @@ def _power_costs(dimensions: int, module: Any, call: Call) -> PhaseCosts | None:
     additions, sources = _windows(dimensions, module, call), input_elements(call)
     outputs = output_elements(call)
     # Its powers, kept for the backward, are made by several operators; no closed form says them.
-    allocated = None if needs_input_gradient(call) else output_bytes(call)
+    allocated = None if needs_input_gradient(call) else output_tensors(call)
     return input_phases(
         call,
         forward_cost(call, sources + additions + outputs, allocated=allocated),
@@ -121,7 +122,7 @@ def _power_costs(dimensions: int, module: Any, call: Call) -> PhaseCosts | None:
             call,
             times(2, outputs) + additions + times(2, sources),
             needed=total([input_bytes(call), output_bytes(call)]),
-            allocated=input_bytes(call),
+            allocated=input_gradients(call),
         ),
     )
 

@@ -17,14 +17,13 @@ from lightning_profile.theory.elementwise import (
     forward_cost,
     grad_input_cost,
     has_one_input,
-    input_bytes,
     input_phases,
-    output_bytes,
     output_elements,
     times,
 )
 from lightning_profile.theory.expression import ZERO, Expression, symbol
 from lightning_profile.theory.registry import kept_activations, phase_costs
+from lightning_profile.theory.tensors import input_gradients, output_tensors
 
 # Inputs in the weighted sum of one output.
 TAPS = {"linear": 2, "bilinear": 2**2, "trilinear": 2**3, "bicubic": 4**2}
@@ -46,8 +45,8 @@ def _upsample_costs(module: nn.Upsample, call: Call) -> PhaseCosts | None:
         return None
     return input_phases(
         call,
-        forward_cost(call, forward, allocated=output_bytes(call)),
-        grad_input_cost(call, backward, needed=ZERO, allocated=input_bytes(call)),
+        forward_cost(call, forward, allocated=output_tensors(call)),
+        grad_input_cost(call, backward, needed=ZERO, allocated=input_gradients(call)),
     )
 
 

@@ -62,7 +62,8 @@ class Event:
             scope=self.scope,
             ptr=77 if abs(self.size) == WORKSPACE else 99,
             alloc_size=self.size,
-            total_reserved=0,
+            total_reserved=100_000_000,
+            total_allocated=30_000_000,
             device=SimpleNamespace(type="cuda"),
         )
 
@@ -140,6 +141,8 @@ def test_what_the_host_did_below_a_picture_of_a_range_is_found() -> None:
     assert (whole.start_ns, whole.end_ns, mark.parent) == (10, 200, 0)
     assert (mark.call, view.parent) == (0, 2)
     assert [block.bytes for block in convolution.allocations] == [OUTPUT, WORKSPACE, -WORKSPACE]
+    assert {block.reserved_bytes for block in convolution.allocations} == {100_000_000}
+    assert {block.cached_bytes for block in convolution.allocations} == {70_000_000}
     # Two kernels of 35 and 5 ns; neither runtime calls nor the picture are device work.
     assert convolution.counted_flop == 1000
     assert (convolution.kernels, convolution.device_time_ns) == (2, 40)

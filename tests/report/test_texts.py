@@ -4,7 +4,16 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from lightning_profile.records import DeviceUse, KernelKind, KernelUse, Phase, Roofline
+from lightning_profile.records import (
+    DeviceUse,
+    KernelKind,
+    KernelUse,
+    MemoryKind,
+    MemoryPart,
+    MemoryTable,
+    Phase,
+    Roofline,
+)
 from lightning_profile.report.console import format_tables
 from lightning_profile.report.derivation import format_derivation
 from lightning_profile.report.units import (
@@ -117,6 +126,32 @@ def test_the_table_says_what_kind_of_kernels_took_the_device_time() -> None:
     assert line in " ".join(text.split())
     assert line_of(text, "  grad_weight's products")[3] == "2 µs"
     assert "grad_input's" not in text
+
+
+def test_the_table_lists_all_that_was_allocated() -> None:
+    parts: list[tuple[str, str | None, int, MemoryKind]] = [
+        ("output", "aten::conv2d", 4096, "theory"),
+        ("padded input", None, 1024, "theory"),
+        ("output", "aten::conv2d", 100, "rounding"),
+        ("", "aten::_to_copy", 512, "kept"),
+        ("", "", 8, "temporary"),
+    ]
+    memory = MemoryTable(
+        parts=tuple(
+            MemoryPart(name=name, operator=operator, bytes=size, kind=kind)
+            for name, operator, size, kind in parts
+        ),
+        measured_bytes=4716,
+        residual_bytes=-1024,
+    )
+    text = shown(comparison(memory=memory))
+    assert line_of(text, "memory handed out")[3] == "4.61 KiB"
+    assert line_of(text, "  output")[1:4] == ["4.00 KiB", "", "4.00 KiB"]
+    assert line_of(text, "  padded input")[1:4] == ["1.00 KiB", "", "0 B"]
+    assert line_of(text, "  kept: _to_copy")[3] == "512 B"
+    assert line_of(text, "  temporary: Python")[3] == "8 B"
+    assert line_of(text, "  rounding")[3] == "100 B"
+    assert line_of(text, "  residual")[3] == "-1.00 KiB"
 
 
 def test_the_table_says_why_something_is_unknown() -> None:

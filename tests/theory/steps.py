@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_profile.records import Phase
+from lightning_profile.measurement.saved import next_sequence_number, saved_bytes
+from lightning_profile.records import Comparison, Phase
 from lightning_profile.theory import cost_call, footprint
 from tests.recording import compare_step
 from tests.theory.arithmetic import evaluate
@@ -65,7 +66,20 @@ def allocated_in_step(
         if name == "layer" and each.measured is not None:
             assert each.cost is not None, each.note
             found[phase] = Allocated(each.cost.allocated_bytes, each.measured.allocated_bytes)
+            if each.cost.allocated_bytes is not None:
+                assert_every_tensor_has_a_block(each)
     return found
+
+
+def assert_every_tensor_has_a_block(each: Comparison) -> None:
+    """Theory's tensors, kept and temporary blocks are all that was allocated."""
+    assert each.cost is not None
+    assert each.measured is not None
+    assert each.memory is not None
+    assert each.memory.sum_of("theory") == each.cost.allocated_bytes
+    assert each.memory.sum_of("temporary") == each.measured.workspace_bytes
+    assert each.memory.residual_bytes == 0, each.memory
+    assert sum(part.bytes for part in each.memory.parts) == each.memory.measured_bytes
 
 
 def assert_allocated(layer: nn.Module, source: Tensor, *, unknown: set[str] = frozenset()) -> None:
@@ -99,11 +113,14 @@ def assert_kept(layer: nn.Module, source: Tensor) -> None:
             return tensor
 
         given = model.source()
+        first_node = next_sequence_number()
+        read = saved_bytes(layer, layer(given), first_node)
+        given = model.source()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             real = call_layer(layer, given)
         lines = {line.quantity: line for line in footprint(real.layer, real.call)}
         line = lines["activation_bytes"]
-        assert line.value == evaluate(line.numbers) == sum(saved.values())
+        assert line.value == evaluate(line.numbers) == sum(saved.values()) == read
 
 
 def assert_derivations(layer: nn.Module, *sources: Tensor) -> None:

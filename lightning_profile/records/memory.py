@@ -1,0 +1,63 @@
+"""Blocks of memory that a phase was given, and what each of them is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MemoryKind = Literal["theory", "rounding", "kept", "temporary"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A block that an allocator handed out in a phase.
+
+    Attributes:
+        operator: The operator that it was for; empty outside of every operator.
+        bytes: Its size, rounding included.
+        is_kept: Whether it outlived the phase.
+    """
+
+    operator: str
+    bytes: int
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPart:
+    """A part of what a phase allocated.
+
+    Attributes:
+        name: The tensor of theory that it is or rounds up, such as ``gradient of weight``; empty
+            for a part that theory has no tensor for.
+        operator: The operator that it was for; ``None`` for a tensor of theory that no block was
+            found for.
+        bytes: A tensor's elements; of ``kept`` and ``temporary`` parts whole blocks.
+        kind: ``theory`` for a tensor's elements, ``rounding`` for what its block has more,
+            ``kept`` for what else outlived the phase, ``temporary`` for what did not.
+    """
+
+    name: str
+    operator: str | None
+    bytes: int
+    kind: MemoryKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryTable:
+    """All that a phase allocated, to the byte.
+
+    Attributes:
+        parts: Theory's tensors with their rounding, then all else by operator.
+        measured_bytes: All blocks that were handed out in the phase.
+        residual_bytes: These less the parts: 0 if every tensor of theory was found, else less
+            than 0 by those that were not.
+    """
+
+    parts: tuple[MemoryPart, ...]
+    measured_bytes: int
+    residual_bytes: int
+
+    def sum_of(self, kind: MemoryKind) -> int:
+        """Bytes of all parts of a kind."""
+        return sum(part.bytes for part in self.parts if part.kind == kind)
