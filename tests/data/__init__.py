@@ -1,0 +1,1 @@
+"""Recordings of real training steps, and the program that makes them."""
