@@ -23,8 +23,9 @@ from lightning_profile.measurement.facts import (
     output_facts,
     parameter_facts,
 )
+from lightning_profile.measurement.graph import next_node_number
 from lightning_profile.measurement.invocations import Invocation, invocation
-from lightning_profile.measurement.saved import next_sequence_number, saved_bytes
+from lightning_profile.measurement.saved import saved_bytes
 from lightning_profile.measurement.tensors import tensors_in
 from lightning_profile.records import Call, Layer, Phase, TensorFact
 
@@ -116,7 +117,7 @@ class CallRecorder:
                 parent=parent,
                 inputs=inputs,
                 options=options,
-                first_node=next_sequence_number(),
+                first_node=next_node_number(),
             )
         )
         self.calls.append(None)

@@ -8,22 +8,17 @@ activation checkpointing), or where a node does not show all, nothing is read.
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.function import BackwardCFunction
 
+from lightning_profile.measurement.graph import nodes_made
 from lightning_profile.measurement.tensors import tensors_in
 
 _OPAQUE = "CppFunction"  # the type of a node that another package made in C++
-_LEAF = "AccumulateGrad"
-
-
-def next_sequence_number() -> int:
-    """The number that the next node made on this thread will have."""
-    return int(torch._C._autograd._get_sequence_nr())
 
 
 def saved_bytes(module: nn.Module, output: object, first_node: int) -> int | None:
@@ -44,7 +39,7 @@ def saved_bytes(module: nn.Module, output: object, first_node: int) -> int | Non
         return None
     try:
         storages: dict[int, int] = {}
-        for node in _nodes(output, first_node):
+        for node in nodes_made(output, first_node):
             if isinstance(node, BackwardCFunction) or type(node).__name__ == _OPAQUE:
                 return None
             kind: Any = type(node)
@@ -60,20 +55,6 @@ def _own(module: nn.Module) -> list[torch.Tensor]:
     """What the layer has anyway: also weights computed from others, which are plain attributes."""
     plain = [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
     return [*module.parameters(), *module.buffers(), *plain]
-
-
-def _nodes(output: object, first_node: int) -> Iterator[Any]:
-    """The nodes made by the forward, from its outputs back."""
-    to_do: list[Any] = [tensor.grad_fn for tensor in tensors_in(output)]
-    seen = set()
-    while to_do:
-        node = to_do.pop()
-        if node is None or node in seen or type(node).__name__ == _LEAF:
-            continue
-        seen.add(node)
-        if node._sequence_nr() >= first_node:
-            yield node
-            to_do += [around for around, _ in node.next_functions]
 
 
 @functools.cache

@@ -12,12 +12,13 @@ from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from lightning_profile import LayerProfiler, Schedule
-from lightning_profile.measurement.saved import next_sequence_number, saved_bytes
+from lightning_profile.measurement.graph import next_node_number
+from lightning_profile.measurement.saved import saved_bytes
 from tests.conftest import SmallCnn, read_json, train
 
 
 def read(module: nn.Module, *sources: Tensor) -> int | None:
-    first_node = next_sequence_number()
+    first_node = next_node_number()
     return saved_bytes(module, module(*sources), first_node)
 
 
@@ -79,7 +80,7 @@ def test_hooks_on_saved_tensors_are_never_called() -> None:
 
 def test_what_can_not_be_read_is_unknown() -> None:
     layer = nn.ReLU()
-    first_node = next_sequence_number()
+    first_node = next_node_number()
     output = layer(torch.ones(3, requires_grad=True))
     opaque = Squared.apply(output)
     output_changed = layer(torch.ones(3, requires_grad=True) * 1)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_profile.measurement.saved import next_sequence_number, saved_bytes
+from lightning_profile.measurement.graph import next_node_number
+from lightning_profile.measurement.saved import saved_bytes
 from lightning_profile.records import Comparison, Phase
 from lightning_profile.theory import cost_call, footprint
 from tests.recording import compare_step
@@ -113,7 +114,7 @@ def assert_kept(layer: nn.Module, source: Tensor) -> None:
             return tensor
 
         given = model.source()
-        first_node = next_sequence_number()
+        first_node = next_node_number()
         read = saved_bytes(layer, layer(given), first_node)
         given = model.source()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
