@@ -63,7 +63,7 @@ def test_the_worked_example_on_a_gpu(tmp_path: Path, precision: str) -> None:
 def test_every_kernel_has_a_name_a_kind_and_a_share(tmp_path: Path, precision: str) -> None:
     train(
         tmp_path,
-        LayerProfiler(["conv1", "conv2", "fc1"], Schedule(wait=3)),
+        LayerProfiler(["conv1", "conv2", "fc2"], Schedule(wait=3)),
         model=MnistClassifier,
         data=mnist_like(),
         precision=precision,
@@ -83,7 +83,7 @@ def test_every_kernel_has_a_name_a_kind_and_a_share(tmp_path: Path, precision: s
         assert sum(use["share"] for use in uses if use["kind"] == "other") <= 0.01, uses
         assert row["on_device"]["span_ns"] > 0
         assert row["wall_time_ns"] >= row["cpu_time_ns"]
-    linear = next(row for row in read_csv(tmp_path) if row["qualified_name"] == "fc1")
+    linear = next(row for row in read_csv(tmp_path) if row["qualified_name"] == "fc2")
     assert linear["grad_input_device_time_ns"] == ""  # the forward has no gradients
     gradients = [row for row in read_csv(tmp_path) if row["phase"] == "backward"][2]
     for name in ("grad_input", "grad_weight"):

@@ -30,6 +30,8 @@ _PATTERNS: tuple[tuple[KernelKind, str], ...] = (
     ("layout conversion", r"tensorTransform|transpose_|im2col|col2im|vol2col|col2vol"),
     ("memset or copy", r"init_device_workspace|cudnn::ops::setTensor|scalePackedTensor_kernel"),
     ("elementwise or bias", r"elemWiseRNNcell"),
+    # cuBLAS: what it does around its products.
+    ("elementwise or bias", r"\bscal_kernel<|cublasLt::epilogue"),
     ("reduction", r"splitKreduce|splitK_reduce|reduce_1Block|dot_kernel"),
     # cuBLAS (nvjet from Hopper on), CUTLASS, cuDNN, fused attention.
     ("matrix product", r"gemm|gemv|nvjet|cutlass|xmma|(^|_)mma_|fprop|dgrad|wgrad|[shic]cudnn"),
