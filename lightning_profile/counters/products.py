@@ -22,7 +22,9 @@ from lightning_profile.records import ExecutedFlop
 
 TRANSFORM = re.compile(r"fft|winograd", re.IGNORECASE)
 # What sums the parts of a product that was split along its reduction.
-SPLIT_SUM = re.compile(r"split_?k_?(?:reduce|reduction|kernel)|reduce_?wgrad", re.IGNORECASE)
+SPLIT_SUM = re.compile(
+    r"split_?k_?(?:reduce|reduction|kernel)|reduce_?split_?k|reduce_?wgrad", re.IGNORECASE
+)
 _PRODUCT = re.compile(
     r"gemm|gemv|gemk|dot_kernel|conv(?!ert)|fprop|dgrad|wgrad|cutlass|xmma|matmul|triton_\w*mm"
     r"|fmha|flash_|attention|RNN_block|grouped_direct|depthwise",

@@ -20,6 +20,31 @@ def test_a_bf16_convolution_executes_what_theory_says_to_the_digit() -> None:
     assert forward.hardware_elementwise_flop == sum(executed.values()) - PRODUCT_FLOP
 
 
+def test_an_fp32_convolution_executes_what_theory_says_in_fused_multiply_adds() -> None:
+    forward = count("fp32_forward")
+    assert forward.hardware_flop == PRODUCT_FLOP
+    (product,) = [each for each in forward.kernels if each.product_flop]
+    executed = {(part.unit, part.arithmetic): part.flop for part in product.executed}
+    assert executed["fma", "fp32"] == PRODUCT_FLOP
+    assert not [part for part in forward.executed if part.unit == "tensor"]
+
+
+def test_a_tf32_convolution_executes_what_theory_says_on_the_tensor_cores() -> None:
+    forward = count("tf32_forward")
+    assert forward.hardware_flop == PRODUCT_FLOP
+    executed = {(part.unit, part.arithmetic): part.flop for part in forward.executed}
+    assert executed["tensor", "tf32"] == PRODUCT_FLOP
+
+
+def test_an_fp32_backward_by_fourier_transform_executes_fewer() -> None:
+    backward = count("fp32_backward")
+    transforms = [each for each in backward.kernels if "fft2d" in each.name]
+    products = [each for each in backward.kernels if "gemm" in each.name]
+    assert (len(transforms), len(products)) == (6, 2)
+    assert backward.hardware_flop == sum(each.product_flop or 0 for each in transforms + products)
+    assert backward.hardware_flop == 2_929_336_320 < 2 * PRODUCT_FLOP
+
+
 def test_time_and_traffic_are_summed_over_the_kernels() -> None:
     forward = count("bf16_forward")
     assert forward.time_ns == 7_936 + 3_648 + 18_400 + 10_304 + 17_440
@@ -28,15 +53,21 @@ def test_time_and_traffic_are_summed_over_the_kernels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "grad_input_flop"),
-    [("bf16_backward", 6_417_285_120), ("fp16_backward", 3_208_642_560)],
+    ("name", "grad_input_flop", "grad_weight_flop", "sum_of_the_parts"),
+    [
+        ("bf16_backward", 6_417_285_120, 6_039_797_760, "split_k_kernel"),
+        ("fp16_backward", 3_208_642_560, 6_039_797_760, "split_k_kernel"),
+        ("tf32_backward", 6_417_285_120, 3_652_190_208, "ReduceSplitK"),
+    ],
 )
-def test_a_backward_executes_both_products(name: str, grad_input_flop: int) -> None:
+def test_a_backward_executes_both_products(
+    name: str, grad_input_flop: int, grad_weight_flop: int, sum_of_the_parts: str
+) -> None:
     backward = count(name)
-    assert backward.hardware_flop == grad_input_flop + 6_039_797_760
+    assert backward.hardware_flop == grad_input_flop + grad_weight_flop
     products = [each.product_flop for each in backward.kernels if each.product_flop]
-    assert products == [grad_input_flop, 6_039_797_760]
-    split_sum = next(each for each in backward.kernels if "split_k_kernel" in each.name)
+    assert products == [grad_input_flop, grad_weight_flop]
+    split_sum = next(each for each in backward.kernels if sum_of_the_parts in each.name)
     assert split_sum.product_flop == 0
     assert split_sum.elementwise_flop
 
