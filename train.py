@@ -60,7 +60,8 @@ recorded, and what a layer should cost on paper is shown beside what it did cost
 at the end."""
 _USAGE = """python train.py [--batch_size N] [--layers NAME ...] [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
-                [--counters {none,ncu}] [--nvtx {true,false}]
+                [--counters {none,ncu}] [--empirical_roofline {true,false}]
+                [--nvtx {true,false}]
                 [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
                 [--config FILE] [--trainer.max_epochs N] [--trainer.OPTION VALUE ...]"""
 
@@ -95,6 +96,12 @@ class TrainingCLI(LightningCLI):
             type=Literal["none", "ncu"],
             default="none",
             help="ncu: Nsight Compute counts what the layers execute, on an NVIDIA GPU.",
+        )
+        parser.add_argument(
+            "--empirical_roofline",
+            type=bool,
+            default=False,
+            help="Whether to measure what the device reaches beside the vendor's peaks.",
         )
         parser.add_argument(
             "--nvtx",
@@ -177,7 +184,12 @@ def build_cli() -> TrainingCLI:
     if cli.config.profile:
         counters = None if cli.config.counters == "none" else cli.config.counters
         cli.trainer.callbacks.append(
-            LayerProfiler(cli.config.layers, cli.config_init.schedule, counters=counters)
+            LayerProfiler(
+                cli.config.layers,
+                cli.config_init.schedule,
+                counters=counters,
+                empirical_roofline=cli.config.empirical_roofline,
+            )
         )
     return cli
 

@@ -62,6 +62,9 @@ class LayerProfiler(Callback):
         counters: ``"ncu"`` to have Nsight Compute count, on an NVIDIA GPU, what the layers
             execute: calls of the step before the window are repeated in another process, once per
             geometry, while the training waits.
+        empirical_roofline: Whether to measure what the device reaches, in a second or two before
+            the first training on a machine, where the vendor's peaks are known, too. Of other
+            devices it is always measured.
 
     Raises:
         LayerSelectionError: If a pattern is neither a string nor a class of modules; before the
@@ -76,11 +79,13 @@ class LayerProfiler(Callback):
         schedule: Schedule | None = None,
         stages: str | Sequence[str] = TRAIN,
         counters: str | None = None,
+        empirical_roofline: bool = False,
     ) -> None:
         super().__init__()
         self._patterns = None if layers is None else list_patterns(layers)
         self._schedule = check_schedule(schedule)
         self._has_counters = wants_counters(counters)
+        self._has_empirical_roofline = empirical_roofline
         names = list_stages(stages)
         # A stage that is not asked for never wakes up.
         self._train = StageRecorder(self._schedule, "training_step")
@@ -212,9 +217,10 @@ class LayerProfiler(Callback):
     def _find_ceilings(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._analyst is not None:
             # Processes that share a device would measure each other, and a profiler us.
-            self._analyst.find_ceilings(
+            self._analyst.limits.find(
                 pl_module.device,
                 may_measure=trainer.is_global_zero and not is_profiler_running(),
+                has_empirical=self._has_empirical_roofline,
             )
 
     def _prepare_counters(self, trainer: Trainer) -> None:

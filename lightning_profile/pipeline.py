@@ -16,21 +16,12 @@ from lightning_profile import theory
 from lightning_profile.attribution import attribute
 from lightning_profile.comparison import (
     compare,
-    exceed,
     steps_of_one_batch_size,
     with_hardware,
-    with_rooflines,
-    without_rooflines,
 )
 from lightning_profile.counters import deviation_reason
-from lightning_profile.devices import (
-    arithmetic_kind,
-    describe_device,
-    forget_ceilings,
-    measured_ceilings,
-    read_maths_mode,
-    vendor_ceilings,
-)
+from lightning_profile.device_limits import DeviceLimits
+from lightning_profile.devices import describe_device
 from lightning_profile.measurement import (
     InferredCalls,
     Recording,
@@ -39,8 +30,6 @@ from lightning_profile.measurement import (
     measure_footprint,
 )
 from lightning_profile.records import (
-    Ceilings,
-    Comparison,
     CostedCall,
     Derivation,
     Equation,
@@ -55,26 +44,15 @@ from lightning_profile.records import (
 
 
 class Analyst:
-    """Reads the windows of one training, which have most of their theory in common."""
+    """Reads the windows of one training, which have most of their theory in common.
+
+    Attributes:
+        limits: What the device can do at best.
+    """
 
     def __init__(self) -> None:
         self._theory = theory.KnownTheory()
-        self._ceilings: Ceilings | None = None
-        self._are_measured = False
-        self._are_disproved = False
-
-    def find_ceilings(self, device: torch.device, *, may_measure: bool) -> None:
-        """What ``device`` can do at best: the vendor's figures, or else what it reaches.
-
-        Args:
-            device: Where the model trains.
-            may_measure: Whether a second or two may be taken to measure it, once per machine.
-        """
-        if device.type not in ("cpu", "cuda"):
-            return
-        self._ceilings = vendor_ceilings(device)
-        if self._ceilings is None and may_measure:
-            self._ceilings, self._are_measured = measured_ceilings(device), True
+        self.limits = DeviceLimits()
 
     def analyse(
         self,
@@ -126,7 +104,9 @@ class Analyst:
             memory_device=device.type,
             allocator_settings=allocator_settings(),
         )
-        comparisons = with_hardware(self._limited(comparisons, device), hardware, deviation_reason)
+        comparisons = with_hardware(
+            self.limits.hold_against(comparisons, device), hardware, deviation_reason
+        )
         reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
         rows = [layer for layer in rows if layer.qualified_name in reported]
         first_calls = _first_calls((*costed, *costed_inferred))
@@ -167,22 +147,9 @@ class Analyst:
                 for layer in rows
             ),
             spreads={},
-            ceilings=None if self._are_disproved else self._ceilings,
+            ceilings=self.limits.ceilings,
+            empirical_ceilings=self.limits.empirical,
         )
-
-    def _limited(self, comparisons: list[Comparison], device: torch.device) -> list[Comparison]:
-        if self._ceilings is None:
-            return comparisons
-        mode = read_maths_mode(device)
-        limited = with_rooflines(
-            comparisons,
-            self._ceilings,
-            lambda dtype, product: arithmetic_kind(dtype, product, mode),
-        )
-        if self._are_measured and not self._are_disproved and exceed(limited):
-            self._are_disproved = True  # for the rest of the training, too
-            forget_ceilings(device)
-        return without_rooflines(limited) if self._are_disproved else limited
 
     def _derivation(self, layer: Layer, costed: CostedCall, state: Equation | None) -> Derivation:
         equations = self._theory.footprint(layer, costed.call)

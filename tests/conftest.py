@@ -46,7 +46,7 @@ def _steady_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
     ceilings = Ceilings(
         flop_per_s=dict.fromkeys(ARITHMETIC_KINDS, 1e15), bytes_per_s=1e15, source="measured: not"
     )
-    monkeypatch.setattr("lightning_profile.pipeline.measured_ceilings", lambda _: ceilings)
+    monkeypatch.setattr("lightning_profile.device_limits.measured_ceilings", lambda _: ceilings)
 
 
 class SmallCnn(LightningModule):

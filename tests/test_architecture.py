@@ -16,6 +16,7 @@ SHARED = {"records", "version", "faults", "quoting", "hooks"}  # what every stag
 CONDUCTORS = {
     "__init__",
     "callback",
+    "device_limits",
     "nvtx_ranges",
     "pipeline",
     "stage_recorder",

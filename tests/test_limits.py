@@ -172,14 +172,14 @@ def test_a_ceiling_that_a_layer_exceeds_is_none() -> None:
     assert not exceed([in_cache, limited(row(nn.Linear(1, 1), flop=30_000))])
     told = without_rooflines([replace(too_fast, note="includes casts")])[0]
     assert told.roofline is None
-    assert told.note.startswith("includes casts; roofline unknown")
+    assert told.note.startswith("includes casts; roofline by measured ceilings unknown")
 
 
 def test_a_training_shows_its_rooflines_and_where_the_ceilings_are_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fast = replace(CEILINGS, flop_per_s={"fp32": 1e15}, bytes_per_s=1e15, source="measured: here")
-    monkeypatch.setattr("lightning_profile.pipeline.measured_ceilings", lambda _: fast)
+    monkeypatch.setattr("lightning_profile.device_limits.measured_ceilings", lambda _: fast)
     train(tmp_path, LayerProfiler(["Conv2d-2", "norm"], Schedule(wait=1)))
     for line in read_csv(tmp_path):
         assert line["bound"] in ("compute", "memory")
@@ -199,12 +199,12 @@ def test_ceilings_that_were_measured_too_low_are_said_and_forgotten(
 ) -> None:
     slow = replace(CEILINGS, flop_per_s={"fp32": 1.0}, source="measured: on a busy machine")
     forgotten: list[torch.device] = []
-    monkeypatch.setattr("lightning_profile.pipeline.measured_ceilings", lambda _: slow)
-    monkeypatch.setattr("lightning_profile.pipeline.forget_ceilings", forgotten.append)
+    monkeypatch.setattr("lightning_profile.device_limits.measured_ceilings", lambda _: slow)
+    monkeypatch.setattr("lightning_profile.device_limits.forget_ceilings", forgotten.append)
     train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1)))
     for line in read_csv(tmp_path):
         assert line["roofline_time_ns"] == line["bound"] == ""
-        assert "roofline unknown: a layer is faster" in line["note"]
+        assert "roofline by measured ceilings unknown: a layer is faster" in line["note"]
     (window,) = read_json(tmp_path)["windows"]
     assert window["ceilings"] is None
     assert forgotten == [torch.device("cpu")]
@@ -214,9 +214,62 @@ def test_ceilings_that_were_exceeded_once_are_not_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([True, False])
-    monkeypatch.setattr("lightning_profile.pipeline.exceed", lambda _: next(answers))
-    monkeypatch.setattr("lightning_profile.pipeline.forget_ceilings", lambda _: None)
+    monkeypatch.setattr("lightning_profile.device_limits.exceed", lambda _: next(answers))
+    monkeypatch.setattr("lightning_profile.device_limits.forget_ceilings", lambda _: None)
     train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1)), max_epochs=2)
     lines = read_csv(tmp_path)
     assert {line["epoch"] for line in lines} == {"0", "1"}
     assert {line["roofline_time_ns"] for line in lines} == {""}
+
+
+def on_a_card_of_the_table(monkeypatch: pytest.MonkeyPatch, measured: Ceilings) -> None:
+    """As if this machine's processor were in the vendor's table."""
+    module = "lightning_profile.device_limits"
+    monkeypatch.setattr(f"{module}.vendor_ceilings", lambda _: VENDOR)
+    monkeypatch.setattr(f"{module}.measured_ceilings", lambda _: measured)
+    monkeypatch.setattr(f"{module}.forget_ceilings", lambda _: None)
+
+
+VENDOR = replace(CEILINGS, flop_per_s={"fp32": 1e15}, bytes_per_s=1e15, source="a document")
+HALF = replace(VENDOR, flop_per_s={"fp32": 5e14}, bytes_per_s=5e14, source="measured: here")
+
+
+def test_both_ceilings_are_shown_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_card_of_the_table(monkeypatch, HALF)
+    train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1), empirical_roofline=True))
+    for line in read_csv(tmp_path):
+        vendors, reached = (
+            (float(line[f"{prefix}roofline_time_ns"]), float(line[f"{prefix}roofline_fraction"]))
+            for prefix in ("", "empirical_")
+        )
+        assert reached == pytest.approx((2 * vendors[0], 2 * vendors[1]))
+    (window,) = read_json(tmp_path)["windows"]
+    assert window["ceilings"]["source"] == "a document"
+    assert window["empirical_ceilings"]["source"] == "measured: here"
+    assert "time, empirical" in capsys.readouterr().out
+
+
+def test_a_device_of_the_table_is_not_measured_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_card_of_the_table(monkeypatch, HALF)
+    monkeypatch.delattr("lightning_profile.device_limits.measured_ceilings")
+    train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1)))
+    for line in read_csv(tmp_path):
+        assert line["roofline_time_ns"] != ""
+        assert line["empirical_roofline_time_ns"] == ""
+    (window,) = read_json(tmp_path)["windows"]
+    assert window["empirical_ceilings"] is None
+
+
+def test_measured_ceilings_that_are_too_low_leave_the_vendors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_card_of_the_table(monkeypatch, replace(HALF, flop_per_s={"fp32": 1.0}))
+    train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1), empirical_roofline=True))
+    for line in read_csv(tmp_path):
+        assert line["roofline_time_ns"] != ""
+        assert line["empirical_roofline_time_ns"] == ""
+        assert "roofline by measured ceilings unknown" in line["note"]

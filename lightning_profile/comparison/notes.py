@@ -20,7 +20,7 @@ REPEATED = "theory unknown: its backward ran more than once in a step"
 NO_COUNT = "counted FLOPs unknown: no formula for {}"
 CASTS = "includes casts: {}"
 EXCEEDED = (
-    "roofline unknown: a layer is faster than the ceilings measured here, perhaps while the "
+    "roofline by measured ceilings unknown: a layer is faster than they are, perhaps because the "
     "machine was busy; the next training measures them anew"
 )
 NO_DEVICE_TIME = (

@@ -43,6 +43,8 @@ class Comparison:
         memory: All that was allocated, part by part; ``None`` if theory or rounding is unknown.
         roofline: The least time that the device allows for the theory; ``None`` where theory or
             the device's ceilings are unknown.
+        empirical_roofline: The same at the rates that were measured on the device, where that was
+            asked for beside the vendor's figures.
         hardware: What the hardware counted, or why it could not; ``None`` if it was not asked.
     """
 
@@ -57,6 +59,7 @@ class Comparison:
     is_optimizer: bool = False
     memory: MemoryTable | None = None
     roofline: Roofline | None = None
+    empirical_roofline: Roofline | None = None
     hardware: HardwareCount | Unavailable | None = None
 
     @property
@@ -150,6 +153,7 @@ class WindowResult:
         dataset: Name of the data; ``None`` if it has none.
         device: Where it ran.
         ceilings: What the device can do at best; ``None`` if unknown.
+        empirical_ceilings: What it reaches, where that was asked for beside the vendor's figures.
         calls: Every call of a watched layer that returned.
         measurements: Per reported layer, phase and step, and of each step's optimizer and rest.
         comparisons: Per reported layer and phase, the optimizer, and the rest of the step.
@@ -175,6 +179,7 @@ class WindowResult:
     spreads: Mapping[tuple[str, str], Mapping[str, RankSpread]]
     reading_time_ns: int | None = None
     ceilings: Ceilings | None = None
+    empirical_ceilings: Ceilings | None = None
 
     @property
     def batch_size(self) -> int | None:

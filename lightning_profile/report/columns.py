@@ -42,6 +42,8 @@ QUANTITIES = (
     "flop_per_byte",
     "roofline_time_ns",
     "roofline_fraction",
+    "empirical_roofline_time_ns",
+    "empirical_roofline_fraction",
     "own_counted_flop",
     "own_cpu_time_ns",
     "own_device_time_ns",
@@ -99,6 +101,11 @@ def quantities(comparison: Comparison) -> dict[str, int | float | None]:
             "flop_per_byte": comparison.roofline.flop_per_byte,
             "roofline_time_ns": comparison.roofline.time_ns,
             "roofline_fraction": comparison.roofline.fraction,
+        }
+    if comparison.empirical_roofline is not None:
+        values |= {
+            "empirical_roofline_time_ns": comparison.empirical_roofline.time_ns,
+            "empirical_roofline_fraction": comparison.empirical_roofline.fraction,
         }
     return values | {
         "flop_ratio": comparison.flop_ratio,

@@ -113,16 +113,19 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
             rows += _gradient_rows(measured)
         rows.append(_row("CPU time", measured=format_time(measured.cpu_time_ns)))
         rows.append(_row("achieved rate", measured=format_rate(comparison.flop_per_s)))
-    roofline = comparison.roofline
-    if roofline is not None and roofline.time_ns is not None:
-        rows.append(
-            _row(
-                "time, roofline",
-                format_time(roofline.time_ns),
-                measured=format_time(comparison.time_ns),
-                ratio=format_ratio(roofline.fraction),
+    for label, roofline in (
+        ("time, roofline", comparison.roofline),
+        ("time, empirical", comparison.empirical_roofline),
+    ):
+        if roofline is not None and roofline.time_ns is not None:
+            rows.append(
+                _row(
+                    label,
+                    format_time(roofline.time_ns),
+                    measured=format_time(comparison.time_ns),
+                    ratio=format_ratio(roofline.fraction),
+                )
             )
-        )
     if comparison.bound is not None:
         rows.append(_row("bound by", measured=comparison.bound))
     for row in rows:

@@ -144,6 +144,7 @@ def _window(result: WindowResult) -> dict[str, Any]:
         "dataset": result.dataset,
         "device": result.device,
         "ceilings": result.ceilings,
+        "empirical_ceilings": result.empirical_ceilings,
         "hardware": [
             {**_row_name(each), "count": each.hardware}
             for each in result.comparisons

@@ -76,7 +76,11 @@ def _charts(layer: str, flop_lines: Sequence[str]) -> dict[str, tuple[str, Seque
                 prefix, "theoretical_allocated_bytes", "allocated_bytes", "peak_allocated_bytes"
             ),
             f"{phase.value}: time per step in ns": _lines(
-                prefix, "roofline_time_ns", "cpu_time_ns", "device_time_ns"
+                prefix,
+                "roofline_time_ns",
+                "empirical_roofline_time_ns",
+                "cpu_time_ns",
+                "device_time_ns",
             ),
         }
     charts["both: FLOP/s achieved"] = _lines(layer, "forward/flop_per_s", "backward/flop_per_s")

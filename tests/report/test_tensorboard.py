@@ -96,9 +96,8 @@ def test_a_loggers_prefix_and_its_own_way_of_logging_are_kept(tmp_path: Path) ->
 
 @pytest.mark.parametrize("phase", ["forward", "backward"])
 def test_every_charted_tag_is_one_that_can_be_written(phase: str) -> None:
-    limited = comparison(
-        roofline=Roofline(time_ns=1.0, bound="memory", flop_per_byte=1.0, fraction=0.5)
-    )
+    roofline = Roofline(time_ns=1.0, bound="memory", flop_per_byte=1.0, fraction=0.5)
+    limited = comparison(roofline=roofline, empirical_roofline=roofline)
     known = set(scalars(result(limited))) | {
         f"Conv2d-2/{phase}/device_time_ns",
         "Conv2d-2/memory/theoretical_optimizer_state_bytes",
