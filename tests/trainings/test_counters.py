@@ -59,8 +59,10 @@ def test_the_hardware_executes_what_theory_says(
     rows = read_csv(tmp_path)
     for forward, backward in (rows[:2], rows[2:]):
         assert forward["hardware_flop"] == forward["theoretical_flop"] == str(FORWARD_FLOP)
-        assert int(backward["hardware_flop"]) >= 2 * FORWARD_FLOP
-        if int(backward["hardware_flop"]) > 2 * FORWARD_FLOP * 1.01:
+        # More by padded tiles, or fewer by Fourier transform, as in fp32.
+        executed = int(backward["hardware_flop"])
+        assert executed > FORWARD_FLOP
+        if abs(executed / (2 * FORWARD_FLOP) - 1) > 0.01:
             assert "× theory: " in backward["note"]
             assert "reason unknown" not in backward["note"]
         for row in (forward, backward):
