@@ -24,6 +24,7 @@ os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # befo
 
 import torch
 from pytorch_lightning import Trainer
+from torch.utils.data import DataLoader
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.counters import tool
@@ -56,7 +57,10 @@ def window_of(batch_size: int, steps: int, precision: str) -> dict[str, Any]:
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
-        ).fit(MnistClassifier(), [(images, labels)] * (schedule.steps + 1))
+        ).fit(
+            MnistClassifier(),
+            DataLoader([(images, labels)] * (schedule.steps + 1), batch_size=None),
+        )
         (path,) = Path(folder).rglob("layer_profile.jsonl")
         lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     (window,) = [line for line in lines if "steps" in line]

@@ -23,6 +23,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn, optim
 from torch.nn import functional
+from torch.utils.data import DataLoader
 from torchvision.models import resnet50
 
 from lightning_profile import LayerProfiler, Schedule
@@ -94,7 +95,7 @@ def rows_of_a_step(model: str, precision: str, batch_size: int) -> list[dict[str
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
-        ).fit(make_model(), [batch] * (schedule.steps + 1))
+        ).fit(make_model(), DataLoader([batch] * (schedule.steps + 1), batch_size=None))
         (path,) = Path(folder).rglob("layer_profile.jsonl")
         lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     (steps,) = [line["steps"] for line in lines if "steps" in line]
