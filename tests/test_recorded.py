@@ -191,6 +191,30 @@ def test_kernels_launched_inside_of_a_layers_call_are_the_layers(analysed: Analy
         assert row.device_time_ns >= 0.99 * inside_ns > 0
 
 
+def test_kernels_launched_inside_of_the_backward_of_convolutions_are_the_convolutions(
+    analysed: Analysed,
+) -> None:
+    ops = analysed.recording.ops
+    is_inside: list[bool] = []
+    for op in ops:  # parents before children
+        # Not the engine's range around it, where gradients of several branches are added up.
+        is_node = op.name == "ConvolutionBackward0"
+        is_inside.append(is_node or (op.parent is not None and is_inside[op.parent]))
+    assert any(is_inside)
+    if analysed.recorded.device_type == "cpu":
+        return
+    inside_ns = sum(op.device_time_ns or 0 for op, yes in zip(ops, is_inside, strict=True) if yes)
+    rows_ns = sum(
+        each.measured.device_time_ns or 0
+        for each in analysed.products
+        if each.layer
+        and each.layer.type_name == "Conv2d"
+        and each.phase is Phase.BACKWARD
+        and each.measured
+    )
+    assert rows_ns >= 0.99 * inside_ns > 0
+
+
 def test_the_gradients_of_a_linear_are_told_apart(analysed: Analysed) -> None:
     linear = [
         each
