@@ -15,8 +15,8 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_profile import Schedule
-from lightning_profile.comparison.notes import GRAPH_COUNT
-from tests.conftest import read_all_rows
+from lightning_profile.comparison.notes import CUDA_GRAPH, GRAPH_COUNT
+from tests.conftest import read_all_rows, read_json
 from tests.trainings.rows import both, flop, profile
 from tests.trainings.test_compile import wrapped_part
 from tests.trainings.test_passes import CONV1, CONV2, Gan, checkpointed
@@ -73,6 +73,80 @@ def test_every_layer_of_a_resnet(tmp_path: Path, precision: str) -> None:
         assert row["dtype"] == dtype[precision]
     (rest,) = [row for row in read_all_rows(tmp_path) if row["layer"] == "rest-of-step"]
     assert rest["counted_flop"] == "0"
+
+
+class OnStreams(LightningModule):
+    """Two layers, the second one on a stream of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.here = nn.Linear(144, 64)
+        self.aside = nn.Linear(144, 64)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        images = batch[0].flatten(1)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            aside = self.aside(images)
+        here = self.here(images)
+        torch.cuda.current_stream().wait_stream(stream)
+        return (aside * here).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def test_kernels_on_another_stream_are_their_layers(tmp_path: Path) -> None:
+    profile(tmp_path, ["here", "aside"], model=OnStreams, **ON_GPU)
+    (window,) = read_json(tmp_path)["windows"][:1]
+    counts = {
+        (row["layer"], row["phase"]): row["kernels"] for row in window["steps"] if row["layer"]
+    }
+    for phase in ("forward", "backward"):
+        assert counts["aside", phase] == counts["here", phase] > 0
+
+
+class WithGraph(OnStreams):
+    """One of the layers replays a CUDA graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aside = Replayed()  # type: ignore[assignment]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        images = batch[0].flatten(1)
+        return (self.aside(images) * self.here(images)).square().mean()
+
+
+class Replayed(nn.Module):
+    """Multiplies by a constant matrix: recorded once, replayed in each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.randn(144, 64))
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        if self.graph is None:
+            self.images = images.clone()
+            self.images @ self.matrix  # makes cuBLAS's workspace
+            torch.cuda.synchronize()
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.product = self.images @ self.matrix
+        self.images.copy_(images)
+        self.graph.replay()
+        return self.product.clone()
+
+
+def test_the_device_time_of_a_cuda_graph_is_unknown(tmp_path: Path) -> None:
+    rows = profile(tmp_path, ["here", "aside"], model=WithGraph, **ON_GPU)
+    replayed = rows["aside", "forward"]
+    assert replayed["device_time_ns"] == replayed["kernels"] == ""
+    assert CUDA_GRAPH in replayed["note"]
+    assert int(rows["here", "forward"]["device_time_ns"]) > 0
 
 
 class Sequences(LightningModule):
