@@ -134,18 +134,22 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
 
 
 def _memory_rows(memory: MemoryTable) -> list[tuple[str, str, str, str, str]]:
-    """All that was allocated, part by part, and what is left over."""
+    """All that was allocated: theory's tensors, what is left over, and all else by operator."""
     rows = [_row("memory handed out", measured=format_bytes(memory.measured_bytes))]
     for part in memory.parts:
-        size = format_bytes(part.bytes)
         if part.kind == "theory":
+            size = format_bytes(part.bytes)
             found = size if part.operator is not None else format_bytes(0)
             rows.append(_row(f"  {part.name}", size, measured=found))
-        elif part.kind != "rounding":
-            operator = (part.operator or "Python").removeprefix("aten::")
-            rows.append(_row(f"  {part.kind}: {operator}", measured=size))
     rows.append(_row("  rounding", measured=format_bytes(memory.sum_of("rounding"))))
     rows.append(_row("  residual", measured=format_bytes(memory.residual_bytes)))
+    for kind, title in (("kept", "of which also kept"), ("temporary", "of which temporary")):
+        parts = [part for part in memory.parts if part.kind == kind]
+        if parts:
+            rows.append(_row(title, measured=format_bytes(sum(part.bytes for part in parts))))
+        for part in parts:
+            operator = (part.operator or "Python").removeprefix("aten::")
+            rows.append(_row(f"  {operator}", measured=format_bytes(part.bytes)))
     return rows
 
 

@@ -148,8 +148,10 @@ def test_the_table_lists_all_that_was_allocated() -> None:
     assert line_of(text, "memory handed out")[3] == "4.61 KiB"
     assert line_of(text, "  output")[1:4] == ["4.00 KiB", "", "4.00 KiB"]
     assert line_of(text, "  padded input")[1:4] == ["1.00 KiB", "", "0 B"]
-    assert line_of(text, "  kept: _to_copy")[3] == "512 B"
-    assert line_of(text, "  temporary: Python")[3] == "8 B"
+    assert line_of(text, "of which also kept")[3] == "512 B"
+    assert line_of(text, "  _to_copy")[3] == "512 B"
+    assert line_of(text, "of which temporary")[3] == "8 B"
+    assert line_of(text, "  Python")[3] == "8 B"
     assert line_of(text, "  rounding")[3] == "100 B"
     assert line_of(text, "  residual")[3] == "-1.00 KiB"
 
