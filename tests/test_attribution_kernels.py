@@ -168,8 +168,24 @@ def test_a_cuda_graph_makes_the_device_time_unknown_not_zero() -> None:
     assert (rows["other"].device_time_ns, rows[None].device_time_ns) == (1, 1)
 
 
-def test_elapsed_time_has_the_python_between_the_operators() -> None:
-    ops = [op(0, None, end_ns=1000), op(10, 0, call=0, end_ns=500), op(20, 1), op(40, 1)]
-    rows = {row.layer: row for row in attribute(ops, [CALL], memory_device="cpu")}
-    assert (rows["conv"].wall_time_ns, rows["conv"].cpu_time_ns) == (400, 20)
-    assert rows[None].wall_time_ns is None
+def test_a_containers_kernels_are_those_of_the_layers_inside_too() -> None:
+    inner = replace(CALL, layer="conv.inner", parent=0)
+    ops = [
+        op(0, None, end_ns=1000),
+        op(1, 0, call=0, end_ns=900, launched=(kernel("from python", 1, 4),)),
+        op(2, 1, name="aten::add", launched=(kernel("add", 10, 5),)),
+        op(10, 1, call=1, end_ns=500, launched=()),
+        op(11, 3, name="aten::add", launched=(kernel("add", 20, 7), kernel("copy", 30, 1))),
+    ]
+    rows = {row.layer: row for row in attribute(ops, [CALL, inner], memory_device="cuda")}
+    container = rows["conv"]
+    assert (container.kernels, container.device_time_ns, container.own.kernels) == (4, 17, 2)
+    assert [(use.name, use.device_time_ns) for use in container.operators] == [("aten::add", 13)]
+    assert container.on_device is not None
+    assert {use.name: use.device_time_ns for use in container.on_device.kernels} == {
+        "add": 12,
+        "from python": 4,
+        "copy": 1,
+    }
+    assert container.on_device.span_ns == 30
+    assert (rows["conv.inner"].kernels, rows["conv.inner"].device_time_ns) == (2, 8)

@@ -76,6 +76,40 @@ def test_a_block_that_the_next_layer_frees_is_workspace_of_the_container_only() 
     assert (first.peak_allocated_bytes, container.peak_allocated_bytes) == (100, 130)
 
 
+def test_a_layer_that_calls_itself_has_its_blocks_once() -> None:
+    inner = replace(BLOCK, index=1, parent=0)
+    ops = [
+        op(0, None, end_ns=1000),
+        op(1, 0, call=0, end_ns=900),
+        op(10, 1, call=1, end_ns=200, allocations=(block(110, 7, 100), block(120, 8, 30))),
+        op(30, 1, end_ns=500, allocations=(block(320, 8, -30),)),
+    ]
+    row = rows_of(ops, [BLOCK, inner])["block", Phase.FORWARD]
+    assert row.calls == (0, 1)
+    assert (row.allocated_bytes, row.workspace_bytes) == (100, 30)
+    assert row.peak_allocated_bytes == 130
+    assert row.blocks is not None
+    assert [(each.bytes, each.is_kept) for each in row.blocks] == [(100, True), (30, False)]
+
+
+def test_elapsed_time_has_the_python_between_the_operators() -> None:
+    rows = rows_of(nested(), [BLOCK, CONV])
+    conv = rows["block.conv", Phase.FORWARD]
+    assert (conv.wall_time_ns, conv.cpu_time_ns) == (100, 40)
+    assert rows[None, None].wall_time_ns is None
+
+
+def test_elapsed_time_is_unknown_where_the_hooks_of_layers_inside_ran() -> None:
+    assert rows_of(nested(), [BLOCK, CONV])["block", Phase.FORWARD].wall_time_ns is None
+
+
+def test_a_recomputation_inside_of_a_backward_takes_none_of_its_elapsed_time() -> None:
+    again = replace(CONV, phase=Phase.RECOMPUTE, parent=None)
+    ops = [*nested(), op(62, 6, end_ns=670, call=2), op(63, 7, end_ns=660)]
+    backward = conv_backward(rows_of(ops, [BLOCK, CONV, again]))
+    assert backward.wall_time_ns == backward.cpu_time_ns == 100 - 50
+
+
 def test_a_recomputed_layer_belongs_to_the_container_that_its_forward_ran_in() -> None:
     again = replace(CONV, phase=Phase.RECOMPUTE, parent=None)
     ops = [

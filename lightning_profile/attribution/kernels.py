@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lightning_profile.attribution.kernel_kinds import gradient_by_name, kernel_kind
-from lightning_profile.attribution.spans import RowKey, Span
+from lightning_profile.attribution.spans import Row, Span
 from lightning_profile.records import Call, DeviceUse, Kernel, KernelUse, Op, Phase
 
 _PRODUCTS = ("matrix product", "transform")
@@ -25,7 +25,6 @@ class _SpanKernels:
     end_ns: int = 0
     gradients_ns: dict[Phase, int] = field(default_factory=dict)
     has_untold_product: bool = False
-    launches_graph: bool = False
 
 
 class KernelSums:
@@ -34,40 +33,44 @@ class KernelSums:
     Args:
         ops: Recorded operators.
         calls: The window's list of calls.
-        spans: The span of each operator.
+        spans: Every span.
     """
 
     def __init__(
-        self, ops: Sequence[Op], calls: Sequence[Call | None], spans: Sequence[Span]
+        self, ops: Sequence[Op], calls: Sequence[Call | None], spans: Iterable[Span]
     ) -> None:
         self._of_span: dict[Span, _SpanKernels] = {}
-        for op, span in zip(ops, spans, strict=True):
-            if op.launched or op.launches_graph:
-                sums = self._of_span.setdefault(span, _SpanKernels())
-                sums.launches_graph |= op.launches_graph
+        for span in spans:
+            launching = [op for position in span.ops if (op := ops[position]).launched]
+            if launching:
                 call = None if span.position is None else calls[span.position]
-                is_backward = span.row.phase is Phase.BACKWARD
-                for kernel in op.launched or ():
-                    _add(sums, kernel)
-                    if is_backward:
-                        _add_gradient(sums, op, kernel, call)
+                self._of_span[span] = _add_up(launching, span.row, call)
 
-    def use(self, key: RowKey, spans: Iterable[Span]) -> DeviceUse:
-        """What the row ``key`` did, of which all ``spans`` are a part."""
+    def use(self, row: Row, spans: Iterable[Span]) -> DeviceUse:
+        """What ``row`` did, of which all ``spans`` are a part."""
         inside = [(span, self._of_span[span]) for span in spans if span in self._of_span]
-        if any(sums.launches_graph for _, sums in inside):
-            return DeviceUse(launches_graph=True)
         gradients_ns: dict[Phase, int] = {}
         if not any(sums.has_untold_product for _, sums in inside):
             for _, sums in inside:
                 for phase, time_ns in sums.gradients_ns.items():
                     gradients_ns[phase] = gradients_ns.get(phase, 0) + time_ns
+        is_rest = row.layer is None and not row.is_optimizer
         return DeviceUse(
             kernels=_kernel_uses([sums for _, sums in inside]),
-            span_ns=_span_ns(key, inside) if key.layer is not None or key.is_optimizer else None,
+            span_ns=None if is_rest else _span_ns(row, inside),
             grad_input_device_time_ns=gradients_ns.get(Phase.GRAD_INPUT),
             grad_weight_device_time_ns=gradients_ns.get(Phase.GRAD_WEIGHT),
         )
+
+
+def _add_up(ops: Iterable[Op], row: Row, call: Call | None) -> _SpanKernels:
+    sums = _SpanKernels()
+    for op in ops:
+        for kernel in op.launched or ():
+            _add(sums, kernel)
+            if row.phase is Phase.BACKWARD:
+                _add_gradient(sums, op, kernel, call)
+    return sums
 
 
 def _add(sums: _SpanKernels, kernel: Kernel) -> None:
@@ -111,12 +114,12 @@ def _kernel_uses(spans: Iterable[_SpanKernels]) -> tuple[KernelUse, ...]:
     )
 
 
-def _span_ns(key: RowKey, inside: Iterable[tuple[Span, _SpanKernels]]) -> int | None:
+def _span_ns(row: Row, inside: Iterable[tuple[Span, _SpanKernels]]) -> int | None:
     """Summed over the executions of the row, as between them others ran."""
     ends: dict[Span, tuple[int, int]] = {}
     for span, sums in inside:
         if sums.start_ns is not None:
-            execution = [each for each in span.chain() if each.row == key][-1]
+            execution = next(each for each in span.around() if each.row is row)
             start_ns, end_ns = ends.get(execution, (sums.start_ns, sums.end_ns))
             ends[execution] = min(start_ns, sums.start_ns), max(end_ns, sums.end_ns)
     return sum(end - start for start, end in ends.values()) if ends else None

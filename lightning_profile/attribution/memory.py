@@ -2,68 +2,65 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from lightning_profile.attribution.spans import Assignment, FollowedBlock, RowKey, Span
+from lightning_profile.attribution.assignment import Assignment
+from lightning_profile.attribution.spans import FollowedBlock, Row, Span
 from lightning_profile.records import Allocation, Block, Op
 
 # Operators that do nothing but allocate: what a block is for, the one around them says.
 _ALLOCATING = ("aten::empty", "aten::new_empty", "aten::resize_")
 
 
-def follow_blocks(
-    ops: Sequence[Op], assignment: Assignment, memory_device: str
-) -> Mapping[RowKey, int]:
-    """Add blocks, allocated and workspace bytes to the spans, those around each block included.
+def follow_blocks(ops: Sequence[Op], assignment: Assignment, memory_device: str) -> None:
+    """Note blocks in the spans, and their bytes in all rows that a span is a part of.
 
     Args:
         ops: Recorded operators.
         assignment: The span of each of them.
         memory_device: Type of the device whose blocks are followed, ``cpu`` or ``cuda``.
-
-    Returns:
-        Per row the most bytes of its own blocks that were alive at one moment.
     """
-    followed: dict[int, FollowedBlock] = {}
-    live: defaultdict[RowKey, int] = defaultdict(int)
-    peaks: defaultdict[RowKey, int] = defaultdict(int)
+    alive: dict[int, tuple[FollowedBlock, list[Span]]] = {}  # by address, with the spans around
     for allocation, position, span in _in_time_order(ops, assignment, memory_device):
-        around = list(span.chain())
-        for each in around:
-            each.reserved_bytes = allocation.reserved_bytes
-            each.cached_bytes = allocation.cached_bytes
-        if allocation.bytes > 0:
-            block = FollowedBlock(allocation.bytes, position, around)
-            followed[allocation.address] = block
+        around = span.around()
+        if allocation.reserved_bytes is not None:
             for each in around:
-                each.blocks.append(block)
-                each.allocated_bytes += block.bytes
-                live[each.row] += block.bytes
-                peaks[each.row] = max(peaks[each.row], live[each.row])
-            continue
-        freed = followed.pop(allocation.address, None)
-        if freed is None:  # from before the window
-            continue
-        freed.freed_in = around
-        for each in freed.around:
-            live[each.row] -= freed.bytes
-            if each in around:
-                each.allocated_bytes -= freed.bytes
-                each.workspace_bytes += freed.bytes
-    return peaks
+                each.row.reserved_bytes = allocation.reserved_bytes
+                each.row.cached_bytes = allocation.cached_bytes
+        if allocation.bytes > 0:
+            block = FollowedBlock(allocation.bytes, position)
+            span.blocks.append(block)
+            alive[allocation.address] = (block, around)
+            for each in around:
+                _hand_out(block, each.row)
+        elif allocation.address in alive:  # else it is from before the window
+            block, handed_out_in = alive.pop(allocation.address)
+            block.is_kept = handed_out_in[0] not in around
+            for each in handed_out_in:
+                _take_back(block, each.row, is_workspace=each in around)
+
+
+def _hand_out(block: FollowedBlock, row: Row) -> None:
+    row.allocated_bytes += block.bytes
+    row.live_bytes += block.bytes
+    row.peak_bytes = max(row.peak_bytes, row.live_bytes)
+
+
+def _take_back(block: FollowedBlock, row: Row, *, is_workspace: bool) -> None:
+    row.live_bytes -= block.bytes
+    if is_workspace:
+        row.allocated_bytes -= block.bytes
+        row.workspace_bytes += block.bytes
 
 
 def blocks_of(executions: Iterable[Span], ops: Sequence[Op]) -> tuple[Block, ...]:
     """Every block that was handed out in ``executions``."""
     return tuple(
-        Block(
-            operator=_purpose(ops, block.op),
-            bytes=block.bytes,
-            is_kept=span not in block.freed_in,
-        )
-        for span in executions
-        for block in span.blocks
+        [
+            Block(operator=_purpose(ops, block.op), bytes=block.bytes, is_kept=block.is_kept)
+            for span in executions
+            for block in span.blocks
+        ]
     )
 
 
@@ -79,12 +76,15 @@ def _in_time_order(
 ) -> list[tuple[Allocation, int, Span]]:
     """Blocks handed out and taken back, with the operator's position and span."""
     events = []
-    for position, (op, span) in enumerate(zip(ops, assignment.spans, strict=True)):
+    for position, op in enumerate(ops):
+        if not op.allocations:
+            continue
+        span = assignment.of_ops[position]
         optimizer, from_ns = assignment.optimizers.get(position, (span, 0))
-        events += [
-            (allocation, position, optimizer if allocation.time_ns >= from_ns else span)
-            for allocation in op.allocations
-            if allocation.device_type == memory_device
-        ]
+        for allocation in op.allocations:
+            if allocation.device_type == memory_device:
+                owner = optimizer if allocation.time_ns >= from_ns else span
+                events.append((allocation, position, owner))
     # Stable: a block that is freed and handed out again within a tick keeps its order.
-    return sorted(events, key=lambda event: event[0].time_ns)
+    events.sort(key=lambda event: event[0].time_ns)
+    return events

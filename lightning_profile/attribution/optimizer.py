@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from itertools import dropwhile, islice
+from typing import NamedTuple
 
 from lightning_profile.records import Op
 
@@ -34,42 +35,56 @@ class OptimizerStep:
     own_from_ns: int | None
 
 
-class _Kind(IntEnum):
-    """What an operator directly in the range shows, itself or inside of it; the last one wins."""
-
-    PLAIN = 0
-    NUMBERED = 1
-    CLOSURE = 2  # a layer's call, or setting gradients to zero
-    BACKWARD = 3
+# What an operator directly in the range shows, itself or inside of it; the greatest one counts.
+_PLAIN, _NUMBERED = 0, 1
+_CLOSURE = 2  # a layer's call, or setting gradients to zero
+_BACKWARD = 3
 
 
-@dataclass(slots=True)
-class _Item:
+class _Item(NamedTuple):
+    """What ran directly in the range; or a part of the backward, wherever it ran."""
+
     start_ns: int
     end_ns: int
-    kind: _Kind
+    kind: int
 
 
 def find_optimizer_steps(ops: Sequence[Op]) -> Mapping[int, OptimizerStep]:
     """Ranges of optimizers' steps by their position among ``ops``."""
     steps = [position for position, op in enumerate(ops) if op.name.startswith(_STEP)]
-    backward = [op for op in ops if op.name.startswith(_ENGINE)] if steps else []
-    return {step: OptimizerStep(_own_from_ns(ops, step, backward)) for step in steps}
+    if not steps:
+        return {}
+    kinds = {name: _kind_by_name(name) for name in {op.name for op in ops}}
+    backward = [
+        _Item(op.start_ns, op.end_ns, _BACKWARD) for op in ops if kinds[op.name] == _BACKWARD
+    ]
+    return {step: OptimizerStep(_own_from_ns(ops, step, kinds, backward)) for step in steps}
 
 
-def _own_from_ns(ops: Sequence[Op], step: int, backward: Sequence[Op]) -> int | None:
-    items = _items(ops, step, backward)
-    closure_ends = [item.end_ns for item in items if item.kind >= _Kind.CLOSURE]
-    if not closure_ends:
-        return ops[step].start_ns
+def _kind_by_name(name: str) -> int:
+    if name.startswith(_ENGINE):
+        return _BACKWARD
+    return _CLOSURE if name.startswith(_ZERO_GRAD) else _PLAIN
+
+
+def _own_from_ns(
+    ops: Sequence[Op], step: int, kinds: Mapping[str, int], backward: Sequence[_Item]
+) -> int | None:
+    start_ns, end_ns = ops[step].start_ns, ops[step].end_ns
+    items = _directly_in(ops, step, kinds)
+    items += [item for item in backward if start_ns <= item.start_ns <= end_ns]
+    items.sort()
+    closure_ends_ns = [item.end_ns for item in items if item.kind >= _CLOSURE]
+    if not closure_ends_ns:
+        return start_ns
     if _has_several_evaluations(items):
         return None
-    after = [item for item in items if item.start_ns >= max(closure_ends)]
-    while after and after[0].kind is _Kind.NUMBERED:
-        del after[0]
-    if not after or any(item.kind is not _Kind.PLAIN for item in after):
+    closure_end_ns = max(closure_ends_ns)
+    after = [item for item in items if item.start_ns >= closure_end_ns]
+    own = list(dropwhile(lambda item: item.kind == _NUMBERED, after))
+    if not own or any(item.kind != _PLAIN for item in own):
         return None
-    return after[0].start_ns
+    return own[0].start_ns
 
 
 def _has_several_evaluations(items: Sequence[_Item]) -> bool:
@@ -79,41 +94,31 @@ def _has_several_evaluations(items: Sequence[_Item]) -> bool:
     """
     stage = 0
     for item in items:
-        is_forward = item.kind in (_Kind.NUMBERED, _Kind.CLOSURE)
-        if item.kind is _Kind.BACKWARD:
+        is_forward = item.kind in (_NUMBERED, _CLOSURE)
+        if item.kind == _BACKWARD:
             if stage == 3:
                 return True
             stage = 1
-        elif (stage == 1 and item.kind is _Kind.PLAIN) or (stage == 2 and is_forward):
+        elif (stage == 1 and item.kind == _PLAIN) or (stage == 2 and is_forward):
             stage += 1
     return False
 
 
-def _items(ops: Sequence[Op], step: int, backward: Sequence[Op]) -> list[_Item]:
-    """What ran directly in the range ``step``, and the backward, which may be on other threads."""
-    start_ns, end_ns = ops[step].start_ns, ops[step].end_ns
-    items = [
-        _Item(op.start_ns, op.end_ns, _Kind.BACKWARD)
-        for op in backward
-        if start_ns <= op.start_ns <= end_ns
-    ]
-    inside: dict[int, _Item] = {}  # the outermost operator's, of each operator in the range
-    for position in range(step + 1, len(ops)):
-        op = ops[position]
-        if op.parent == step:
-            inside[position] = _Item(op.start_ns, op.end_ns, _kind(op))
-            items.append(inside[position])
-        elif op.parent in inside:
-            inside[position] = inside[op.parent]
-            inside[position].kind = max(inside[position].kind, _kind(op))
-        else:  # all inside of the range come right after it
+def _directly_in(ops: Sequence[Op], step: int, kinds_by_name: Mapping[str, int]) -> list[_Item]:
+    """What ran directly in the range ``step``."""
+    direct: list[Op] = []
+    kinds: list[int] = []  # beside it, of the operators inside too
+    for op in islice(ops, step + 1, None):
+        if op.parent is None or op.parent < step:  # all inside of the range come right after it
             break
-    return sorted(items, key=lambda item: item.start_ns)
-
-
-def _kind(op: Op) -> _Kind:
-    if op.name.startswith(_ENGINE):
-        return _Kind.BACKWARD
-    if op.call is not None or op.name.startswith(_ZERO_GRAD):
-        return _Kind.CLOSURE
-    return _Kind.PLAIN if op.sequence_number is None else _Kind.NUMBERED
+        kind = kinds_by_name[op.name]
+        if kind == _PLAIN and op.call is not None:
+            kind = _CLOSURE
+        elif kind == _PLAIN and op.sequence_number is not None:
+            kind = _NUMBERED
+        if op.parent == step:
+            direct.append(op)
+            kinds.append(kind)
+        elif kind > kinds[-1]:
+            kinds[-1] = kind
+    return [_Item(op.start_ns, op.end_ns, kind) for op, kind in zip(direct, kinds, strict=True)]

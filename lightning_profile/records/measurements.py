@@ -143,7 +143,8 @@ class Measurement(Work):
         blocks: Every block handed out in the phase; ``None`` if calls of watched layers inside
             had a part in it, and without a layer.
         wall_time_ns: Elapsed on the host, Python between the operators included; of a backward
-            inside of the engine's calls of its nodes; ``None`` for the rest of a step.
+            inside of the engine's calls of its nodes. ``None`` for the rest of a step, and where
+            layers inside were called, as the time of their hooks is in it.
         on_device: Its kernels in detail; ``None`` where no device was recorded.
         operators: Every kind of operator that ran, the longest first.
         direct_operators: Names of those that no watched layer inside of this one ran.
@@ -176,3 +177,10 @@ class Measurement(Work):
     hides_optimizer: bool = False
     casts: tuple[tuple[str, int], ...] = ()
     uncounted: tuple[str, ...] = ()
+
+    @property
+    def time_ns(self) -> int | None:
+        """Device time where there is a device, otherwise CPU time."""
+        if self.device_time_ns is None and self.on_device is None:
+            return self.cpu_time_ns
+        return self.device_time_ns

@@ -1,0 +1,168 @@
+"""Which execution of which layer each operator belongs to.
+
+An operator belongs to the nearest of its ancestors (itself first) that is known: the range that
+marks a call of a layer, which makes it forward or recompute, or an autograd node whose sequence
+number stems from such a call, which makes it backward. What an optimizer's step runs beside them
+is the optimizer's. All else is the rest, so that the rows of a step add up to the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lightning_profile.attribution.optimizer import find_optimizer_steps
+from lightning_profile.attribution.spans import Row, Span
+from lightning_profile.records import Call, Op, Phase
+
+_SUMS = ("aten::add", "aten::add_")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What belongs where.
+
+    Attributes:
+        of_ops: The span of each operator.
+        spans: All of them, each after those around it.
+        rest: The rest of each step.
+        optimizers: Per position of an optimizer's step, the optimizer's span and from when on
+            what happens there is the optimizer's: its blocks are freed between its operators.
+    """
+
+    of_ops: Sequence[Span]
+    spans: Sequence[Span]
+    rest: Mapping[int, Span]
+    optimizers: Mapping[int, tuple[Span, int]]
+
+
+def assign_spans(ops: Sequence[Op], calls: Sequence[Call | None]) -> Assignment:
+    """The span of each operator.
+
+    Args:
+        ops: Recorded operators, parents before children.
+        calls: The window's list of calls that the operators' ``call`` fields point into.
+    """
+    spans = _Spans(calls)
+    rest = {step: spans.add(Row(step)) for step in dict.fromkeys([op.step for op in ops])}
+    optimizers = _optimizers(ops, rest)
+    creators = _forward_calls(ops, calls)
+    nodes_run: set[tuple[int, int | None, int]] = set()
+    assigned: list[Span] = []
+    for position, op in enumerate(ops):
+        parent, forward_thread = op.parent, op.forward_thread
+        span: Span | None = None
+        if op.call is not None:
+            call = calls[op.call]
+            span = None if call is None else spans.of(op.call, call.phase, op.step)
+        elif forward_thread is not None:  # the engine's call of a node, or the node
+            creator = creators.get((forward_thread, op.sequence_number))
+            if creator is not None:
+                span = spans.of(creator, Phase.BACKWARD, op.step)
+            if span is not None and op.is_autograd_node:
+                node = (forward_thread, op.sequence_number, op.step)
+                if node in nodes_run:
+                    _note_repetition(span)
+                nodes_run.add(node)
+        if span is None and parent is not None:
+            if parent in optimizers and op.start_ns >= optimizers[parent][1]:
+                span = optimizers[parent][0]
+            elif op.name not in _SUMS or not _is_engines_call(ops[parent]):
+                span = assigned[parent]
+        span = span or rest[op.step]
+        assigned.append(span)
+        span.ops.append(position)
+    of_optimizers = dict.fromkeys([span for span, _ in optimizers.values()])
+    return Assignment(assigned, [*spans.all, *of_optimizers], rest, optimizers)
+
+
+def _note_repetition(span: Span) -> None:
+    for each in span.around():
+        each.row.is_repeated = True
+
+
+def _is_engines_call(op: Op) -> bool:
+    """Whether it is the engine's call of a node.
+
+    Where the engine itself adds up the gradients of several users of one tensor, that is no
+    layer's work. What else it does around a node is the layer's: it reduces and casts gradients
+    to what they are gradients of (a bias that was broadcast), and frees what the node no longer
+    needs.
+    """
+    return op.forward_thread is not None and not op.is_autograd_node
+
+
+def _optimizers(ops: Sequence[Op], rest: Mapping[int, Span]) -> dict[int, tuple[Span, int]]:
+    """One span for all of a batch's optimizer steps that can be told from their closures."""
+    known: dict[int, Span] = {}
+    optimizers = {}
+    for position, optimizer_step in find_optimizer_steps(ops).items():
+        step = ops[position].step
+        if optimizer_step.own_from_ns is None:
+            rest[step].row.hides_optimizer = True
+            continue
+        span = known.setdefault(step, Span(Row(step, is_optimizer=True)))
+        optimizers[position] = (span, optimizer_step.own_from_ns)
+    return optimizers
+
+
+class _Spans:
+    """Makes each span once, after those around it."""
+
+    def __init__(self, calls: Sequence[Call | None]) -> None:
+        self.all: list[Span] = []
+        self._calls = calls
+        self._known: dict[tuple[int, Phase, int], Span] = {}
+        self._rows: dict[tuple[str, Phase, int], Row] = {}
+        self._forwards = {
+            (call.layer, call.step, call.index): call
+            for call in calls
+            if call is not None and call.phase is Phase.FORWARD
+        }
+
+    def add(self, row: Row, position: int | None = None, parent: Span | None = None) -> Span:
+        outer = () if parent is None else (parent, *parent.outer)
+        is_nested = any(each.row is row for each in outer)
+        span = Span(row=row, position=position, outer=outer, is_nested=is_nested)
+        self.all.append(span)
+        return span
+
+    def of(self, position: int, phase: Phase, step: int) -> Span | None:
+        """The execution of ``phase`` for the call at ``position``; ``None`` if it failed."""
+        call = self._calls[position]
+        if call is None:
+            return None
+        span = self._known.get((position, phase, step))
+        if span is None:
+            row = self._rows.setdefault((call.layer, phase, step), Row(step, call.layer, phase))
+            above = self._enclosing(call)
+            parent = None if above is None else self.of(above, phase, step)
+            span = self._known[position, phase, step] = self.add(row, position, parent)
+        return span
+
+    def _enclosing(self, call: Call) -> int | None:
+        """Position of the enclosing call; of a recomputed call, where its forward ran."""
+        if call.parent is not None or call.phase is Phase.FORWARD:
+            return call.parent
+        forward = self._forwards.get((call.layer, call.step, call.index))
+        return None if forward is None else forward.parent
+
+
+def _forward_calls(
+    ops: Sequence[Op], calls: Sequence[Call | None]
+) -> dict[tuple[int | None, int | None], int | None]:
+    """The call that created the autograd node of each (thread, sequence number), if any.
+
+    Operators that create no node (a frozen layer's) show the number of the next node to come, so
+    the last operator with a number is the one that created it.
+    """
+    creators: dict[tuple[int | None, int | None], int | None] = {}
+    inside: list[int | None] = []  # per operator, the innermost call that it is part of
+    for op in ops:
+        position = None if op.parent is None else inside[op.parent]
+        if op.call is not None and calls[op.call] is not None:
+            position = op.call
+        inside.append(position)
+        if op.sequence_number is not None and op.forward_thread is None:
+            creators[op.thread, op.sequence_number] = position
+    return creators
