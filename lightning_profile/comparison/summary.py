@@ -6,9 +6,17 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TypeVar
 
-from lightning_profile.records import AllocatedTensor, Cost, DeviceUse, Measurement, Work
+from lightning_profile.records import (
+    AllocatedTensor,
+    Cost,
+    DeviceUse,
+    Measurement,
+    Work,
+    sum_or_unknown,
+)
 
 _Work = TypeVar("_Work", bound=Work)
 
@@ -18,13 +26,13 @@ def sum_costs(costs: Sequence[Cost]) -> Cost:
     if len(costs) == 1:
         return costs[0]
     return Cost(
-        flop=sum(cost.flop for cost in costs),
-        elementwise_flop=_sum(cost.elementwise_flop for cost in costs),
-        read_bytes=_sum(cost.read_bytes for cost in costs),
-        write_bytes=_sum(cost.write_bytes for cost in costs),
-        allocated_bytes=_sum(cost.allocated_bytes for cost in costs),
+        flop=sum([cost.flop for cost in costs]),
+        elementwise_flop=sum_or_unknown([cost.elementwise_flop for cost in costs]),
+        read_bytes=sum_or_unknown([cost.read_bytes for cost in costs]),
+        write_bytes=sum_or_unknown([cost.write_bytes for cost in costs]),
+        allocated_bytes=sum_or_unknown([cost.allocated_bytes for cost in costs]),
         tensors=_all_tensors(costs),
-        derivation=tuple(line for cost in costs for line in cost.derivation),
+        derivation=tuple(chain.from_iterable([cost.derivation for cost in costs])),
     )
 
 
@@ -82,12 +90,3 @@ def _median_use(middle: DeviceUse | None, rows: Sequence[Measurement]) -> Device
 def _median(values: Iterable[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return round(statistics.median(known)) if known else None
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    total = 0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total

@@ -45,6 +45,7 @@ from lightning_profile.records.results import (
     RankSpread,
     WindowResult,
 )
+from lightning_profile.records.sums import sum_or_unknown
 
 __all__ = [
     "ARITHMETIC_KINDS",
@@ -88,4 +89,5 @@ __all__ = [
     "UnavailableCause",
     "WindowResult",
     "Work",
+    "sum_or_unknown",
 ]

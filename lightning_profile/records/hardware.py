@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 from lightning_profile.records.layers import Phase
+from lightning_profile.records.sums import sum_or_unknown
 
 ExecutionUnit = Literal["tensor", "fma", "add", "multiply"]
 
@@ -73,27 +73,27 @@ class HardwareCount:
     @property
     def hardware_flop(self) -> int | None:
         """Executed by matrix products and convolutions: what theory's ``flop`` is about."""
-        return _sum(kernel.product_flop for kernel in self.kernels)
+        return sum_or_unknown(kernel.product_flop for kernel in self.kernels)
 
     @property
     def hardware_elementwise_flop(self) -> int | None:
         """Executed by all else, such as bias, scaling and layout conversion."""
-        return _sum(kernel.elementwise_flop for kernel in self.kernels)
+        return sum_or_unknown(kernel.elementwise_flop for kernel in self.kernels)
 
     @property
     def dram_read_bytes(self) -> int | None:
         """Read from DRAM by all kernels."""
-        return _sum(kernel.dram_read_bytes for kernel in self.kernels)
+        return sum_or_unknown(kernel.dram_read_bytes for kernel in self.kernels)
 
     @property
     def dram_write_bytes(self) -> int | None:
         """Written to DRAM by all kernels."""
-        return _sum(kernel.dram_write_bytes for kernel in self.kernels)
+        return sum_or_unknown(kernel.dram_write_bytes for kernel in self.kernels)
 
     @property
     def time_ns(self) -> int | None:
         """Summed duration of the kernels under the tool."""
-        return _sum(kernel.time_ns for kernel in self.kernels)
+        return sum_or_unknown(kernel.time_ns for kernel in self.kernels)
 
     @property
     def executed(self) -> tuple[ExecutedFlop, ...]:
@@ -142,13 +142,3 @@ class Unavailable:
     def text(self) -> str:
         """Reason and remedy in one line."""
         return f"{self.reason}: {self.remedy}" if self.remedy else self.reason
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    """The sum, unknown if a part is."""
-    total = 0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total

@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from lightning_profile.records import Comparison, WindowResult
+from lightning_profile.records import Comparison, WindowResult, sum_or_unknown
 from lightning_profile.report.columns import display_name
 from lightning_profile.report.units import (
     UNKNOWN,
@@ -103,9 +103,11 @@ def _notes(result: WindowResult) -> str:
 
 
 def _total_flop(result: WindowResult) -> str:
-    own = [each.measured.own.counted_flop for each in result.comparisons if each.measured]
-    known = [flop for flop in own if flop is not None]
-    return format_flop(sum(known) if len(known) == len(own) else None)
+    return format_flop(
+        sum_or_unknown(
+            [each.measured.own.counted_flop for each in result.comparisons if each.measured]
+        )
+    )
 
 
 def _own_time_ns(comparison: Comparison) -> int:
