@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from lightning_profile.comparison import exceed, with_rooflines, without_rooflines
+from lightning_profile.comparison import Limits, exceed, without_rooflines
 from lightning_profile.devices import (
     arithmetic_kind,
     forget_ceilings,
@@ -50,11 +50,23 @@ class DeviceLimits:
         """What the device reaches, if that is known beside the vendor's figures."""
         return None if self._vendor is None or self._are_disproved else self._measured
 
-    def hold_against(
-        self, comparisons: Sequence[Comparison], device: torch.device
-    ) -> list[Comparison]:
-        """The same rows with their rooflines, or with why they have none."""
-        measured = self._with_rooflines(comparisons, self._measured, device)
+    def of(self, device: torch.device) -> Limits | None:
+        """By the ceilings, and the arithmetic that torch computes in on ``device`` now."""
+        ceilings = self._vendor or self._measured
+        return None if ceilings is None else _limits(ceilings, device)
+
+    def check(self, comparisons: Sequence[Comparison], device: torch.device) -> list[Comparison]:
+        """The same rows, held against measured ceilings too, and without those that are wrong.
+
+        Args:
+            comparisons: Rows with their rooflines by :meth:`of`.
+            device: Where the model trains.
+        """
+        if self._measured is None:
+            return list(comparisons)
+        measured = list(comparisons)
+        if self._vendor is not None:
+            measured = _with_rooflines(comparisons, _limits(self._measured, device))
         if exceed(measured) and not self._are_disproved:
             self._are_disproved = True  # for the rest of the training, too
             forget_ceilings(device)
@@ -64,17 +76,19 @@ class DeviceLimits:
             return measured
         return [
             replace(row, empirical_roofline=by_measurement.roofline, note=by_measurement.note)
-            for row, by_measurement in zip(
-                self._with_rooflines(comparisons, self._vendor, device), measured, strict=True
-            )
+            for row, by_measurement in zip(comparisons, measured, strict=True)
         ]
 
-    def _with_rooflines(
-        self, comparisons: Sequence[Comparison], ceilings: Ceilings | None, device: torch.device
-    ) -> list[Comparison]:
-        if ceilings is None:
-            return list(comparisons)
-        mode = read_maths_mode(device)
-        return with_rooflines(
-            comparisons, ceilings, lambda dtype, product: arithmetic_kind(dtype, product, mode)
-        )
+
+def _limits(ceilings: Ceilings, device: torch.device) -> Limits:
+    mode = read_maths_mode(device)
+    return Limits(ceilings, lambda dtype, product: arithmetic_kind(dtype, product, mode))
+
+
+def _with_rooflines(comparisons: Sequence[Comparison], limits: Limits) -> list[Comparison]:
+    return [
+        replace(row, roofline=limits.roofline_of(row.layer, row.dtype, row.cost, row.time_ns))
+        if row.layer is not None
+        else row
+        for row in comparisons
+    ]

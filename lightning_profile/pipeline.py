@@ -7,7 +7,7 @@ place that knows more than one stage; no Lightning here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import torch
 from torch import optim
@@ -30,6 +30,7 @@ from lightning_profile.measurement import (
     measure_footprint,
 )
 from lightning_profile.records import (
+    Call,
     CostedCall,
     Derivation,
     Equation,
@@ -41,6 +42,8 @@ from lightning_profile.records import (
     Unavailable,
     WindowResult,
 )
+
+_QUANTITIES = [field.name for field in fields(Footprint)]
 
 
 class Analyst:
@@ -103,9 +106,10 @@ class Analyst:
             graph_fault=inferred.fault,
             memory_device=device.type,
             allocator_settings=allocator_settings(),
+            limits=self.limits.of(device),
         )
         comparisons = with_hardware(
-            self.limits.hold_against(comparisons, device), hardware, deviation_reason
+            self.limits.check(comparisons, device), hardware, deviation_reason
         )
         reported = {each.layer.qualified_name for each in comparisons if each.layer is not None}
         rows = [layer for layer in rows if layer.qualified_name in reported]
@@ -115,11 +119,12 @@ class Analyst:
             for layer in rows
             if not layer.is_container and layer.qualified_name in first_calls
         ]
+        parameters = {layer.qualified_name: dict(layer.module.named_parameters()) for layer in rows}
         states = theory.optimizer_states(
-            optimizers, [dict(layer.module.named_parameters()) for layer in derived]
+            optimizers, [parameters[layer.qualified_name] for layer in derived]
         )
         derivations = {
-            layer.qualified_name: self._derivation(layer, first_calls[layer.qualified_name], state)
+            layer.qualified_name: _derivation(layer, first_calls[layer.qualified_name], state)
             for layer, state in zip(derived, states, strict=True)
         }
         return WindowResult(
@@ -140,8 +145,10 @@ class Analyst:
                 FootprintComparison(
                     layer=layer,
                     theoretical=_footprint_on_paper(derivations.get(layer.qualified_name)),
-                    measured=_footprint_measured(
-                        layer, optimizers, first_calls.get(layer.qualified_name)
+                    measured=measure_footprint(
+                        parameters[layer.qualified_name].values(),
+                        optimizers,
+                        _call_of(layer, first_calls),
                     ),
                 )
                 for layer in rows
@@ -149,16 +156,6 @@ class Analyst:
             spreads={},
             ceilings=self.limits.ceilings,
             empirical_ceilings=self.limits.empirical,
-        )
-
-    def _derivation(self, layer: Layer, costed: CostedCall, state: Equation | None) -> Derivation:
-        equations = self._theory.footprint(layer, costed.call)
-        return Derivation(
-            layer=layer,
-            call=costed.call,
-            costs=costed.costs,
-            reason=costed.reason,
-            footprint=equations if state is None else (*equations, state),
         )
 
 
@@ -171,17 +168,23 @@ def _first_calls(costed: Sequence[CostedCall | None]) -> dict[str, CostedCall]:
     return first
 
 
-def _footprint_measured(
-    layer: Layer, optimizers: Sequence[optim.Optimizer], first: CostedCall | None
-) -> Footprint:
-    return replace(
-        measure_footprint(layer, optimizers),
-        activation_bytes=None if first is None else first.call.activation_bytes,
+def _derivation(layer: Layer, costed: CostedCall, state: Equation | None) -> Derivation:
+    return Derivation(
+        layer=layer,
+        call=costed.call,
+        costs=costed.costs,
+        reason=costed.reason,
+        footprint=costed.footprint if state is None else (*costed.footprint, state),
     )
+
+
+def _call_of(layer: Layer, first_calls: Mapping[str, CostedCall]) -> Call | None:
+    first = first_calls.get(layer.qualified_name)
+    return None if first is None else first.call
 
 
 def _footprint_on_paper(derivation: Derivation | None) -> Footprint:
     """The equations' values; ``None`` for what has none, or if the layer did not run."""
     equations: tuple[Equation, ...] = derivation.footprint if derivation is not None else ()
     known = {equation.quantity: equation.value for equation in equations}
-    return Footprint(**{field.name: known.get(field.name) for field in fields(Footprint)})
+    return Footprint(**{quantity: known.get(quantity) for quantity in _QUANTITIES})

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lightning_profile import LayerProfiler, Schedule
-from lightning_profile.comparison import exceed, with_rooflines, without_rooflines
+from lightning_profile.comparison import Limits, exceed, without_rooflines
 from lightning_profile.devices import arithmetic_kind
 from lightning_profile.records import (
     ArithmeticKind,
@@ -97,8 +97,12 @@ def row(
 
 
 def limited(comparison: Comparison) -> Comparison:
-    (result,) = with_rooflines([comparison], CEILINGS, kind_of)
-    return result
+    layer, measured = comparison.layer, comparison.measured
+    assert layer is not None
+    assert measured is not None
+    limits = Limits(CEILINGS, kind_of)
+    line = limits.roofline_of(layer, comparison.dtype, comparison.cost, measured.time_ns)
+    return replace(comparison, roofline=line)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.comparison import compare
-from lightning_profile.comparison.memory import memory_table
+from lightning_profile.comparison.memory import memory_table, rounding_of
 from lightning_profile.comparison.notes import NOT_ALLOCATED
 from lightning_profile.mnist import MnistClassifier
 from lightning_profile.records import AllocatedTensor, Block, Cost, MemoryPart, MemoryTable, Phase
@@ -75,9 +75,7 @@ def table(
     made = tuple(
         Block(operator=name, bytes=size, is_kept=is_kept) for name, size, is_kept in blocks
     )
-    return memory_table(
-        cost(*sizes), measured(blocks=made), device_type=device, allocator_settings=settings
-    )
+    return memory_table(cost(*sizes), measured(blocks=made), rounding_of(device, settings))
 
 
 def part(name: str, operator: str | None, size: int, kind: Any) -> MemoryPart:

@@ -6,18 +6,18 @@ the hardware counted, and limits what the device's ceilings allow, by roofline.
 """
 
 from lightning_profile.comparison.executed import with_hardware
-from lightning_profile.comparison.limits import exceed, with_rooflines, without_rooflines
+from lightning_profile.comparison.limits import Limits, exceed, without_rooflines
 from lightning_profile.comparison.roofline import roofline
 from lightning_profile.comparison.rows import compare
 from lightning_profile.comparison.summary import steps_of_one_batch_size, sum_costs
 
 __all__ = [
+    "Limits",
     "compare",
     "exceed",
     "roofline",
     "steps_of_one_batch_size",
     "sum_costs",
     "with_hardware",
-    "with_rooflines",
     "without_rooflines",
 ]

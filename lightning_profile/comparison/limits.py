@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import dtype, nn
 
 from lightning_profile.comparison.notes import EXCEEDED
 from lightning_profile.comparison.roofline import roofline
-from lightning_profile.records import ArithmeticKind, Ceilings, Comparison, Layer
+from lightning_profile.records import (
+    ArithmeticKind,
+    Ceilings,
+    Comparison,
+    Cost,
+    Layer,
+    Roofline,
+)
 
 _Product = Literal["matmul", "convolution", "recurrent"]
 KindOf = Callable[[dtype, _Product], ArithmeticKind | None]
@@ -27,17 +34,54 @@ _TOLERANCE = 1.1  # of a stopwatch on a machine that does other things too
 _RECURRENT = (nn.RNNBase,)
 
 
-def with_rooflines(
-    comparisons: Sequence[Comparison], ceilings: Ceilings, kind_of: KindOf
-) -> list[Comparison]:
-    """The same rows, each with its roofline as far as it can be told.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device allows at best.
 
-    Args:
-        comparisons: Theory beside measurement.
+    Attributes:
         ceilings: The device's.
         kind_of: The arithmetic that products of an element type run in.
     """
-    return [_with_roofline(each, ceilings, kind_of) for each in comparisons]
+
+    ceilings: Ceilings
+    kind_of: KindOf
+
+    def roofline_of(
+        self, layer: Layer, element_type: dtype | None, cost: Cost | None, time_ns: int | None
+    ) -> Roofline | None:
+        """The roofline of a phase, as far as it can be told.
+
+        Args:
+            layer: The layer.
+            element_type: Of the products.
+            cost: Theory of the phase.
+            time_ns: What the phase took.
+        """
+        if cost is None or cost.read_bytes is None or cost.write_bytes is None:
+            return None
+        # Without products there is no time for them, whatever the ceiling.
+        flop_per_s = self._flop_per_s(layer, element_type) if cost.flop else 1.0
+        return roofline(
+            flop=cost.flop,
+            traffic_bytes=cost.read_bytes + cost.write_bytes,
+            flop_per_s=flop_per_s,
+            bytes_per_s=self.ceilings.bytes_per_s,
+            measured_time_ns=time_ns,
+        )
+
+    def _flop_per_s(self, layer: Layer, element_type: dtype | None) -> float | None:
+        if layer.is_container or element_type is None:
+            return None  # layers of several kinds may be inside
+        product: _Product = "matmul"
+        if isinstance(layer.module, _CONVOLUTIONS):
+            product = "convolution"
+        elif isinstance(layer.module, _RECURRENT):
+            product = "recurrent"
+        kind = self.kind_of(element_type, product)
+        # torch has kernels of its own for depthwise convolutions, which know no TF32.
+        if kind == "tf32" and getattr(layer.module, "groups", 1) > 1:
+            return None
+        return None if kind is None else self.ceilings.flop_per_s.get(kind)
 
 
 def exceed(comparisons: Sequence[Comparison]) -> bool:
@@ -65,39 +109,3 @@ def without_rooflines(comparisons: Sequence[Comparison]) -> list[Comparison]:
         else each
         for each in comparisons
     ]
-
-
-def _with_roofline(comparison: Comparison, ceilings: Ceilings, kind_of: KindOf) -> Comparison:
-    layer, cost = comparison.layer, comparison.cost
-    if layer is None or cost is None or cost.read_bytes is None or cost.write_bytes is None:
-        return comparison
-    ceiling = _flop_per_s(layer, comparison.dtype, ceilings, kind_of)
-    if cost.flop == 0:
-        ceiling = 1.0  # no products, no time for them, whatever the ceiling
-    return replace(
-        comparison,
-        roofline=roofline(
-            flop=cost.flop,
-            traffic_bytes=cost.read_bytes + cost.write_bytes,
-            flop_per_s=ceiling,
-            bytes_per_s=ceilings.bytes_per_s,
-            measured_time_ns=comparison.time_ns,
-        ),
-    )
-
-
-def _flop_per_s(
-    layer: Layer, element_type: dtype | None, ceilings: Ceilings, kind_of: KindOf
-) -> float | None:
-    if layer.is_container or element_type is None:
-        return None  # layers of several kinds may be inside
-    product: _Product = "matmul"
-    if isinstance(layer.module, _CONVOLUTIONS):
-        product = "convolution"
-    elif isinstance(layer.module, _RECURRENT):
-        product = "recurrent"
-    kind = kind_of(element_type, product)
-    # torch has kernels of its own for depthwise convolutions, which know no TF32.
-    if kind == "tf32" and getattr(layer.module, "groups", 1) > 1:
-        return None
-    return None if kind is None else ceilings.flop_per_s.get(kind)

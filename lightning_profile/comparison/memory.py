@@ -8,8 +8,8 @@ the place of a copy.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from lightning_profile.records import (
     AllocatedTensor,
@@ -36,16 +36,41 @@ _OTHER_SIZES = (
 )
 
 
+class Rounding(NamedTuple):
+    """How an allocator makes a block of a tensor.
+
+    Attributes:
+        multiple: Blocks are multiples of so many bytes.
+        largest_excess: How much larger than that a block of the large pool can be, in bytes.
+    """
+
+    multiple: int
+    largest_excess: int
+
+
+def rounding_of(device_type: str, allocator_settings: str) -> Rounding | None:
+    """How blocks on a device are rounded; ``None`` if that is not known.
+
+    Args:
+        device_type: Where the blocks lie, ``cpu`` or ``cuda``.
+        allocator_settings: How CUDA's allocator is set: its name, and the environment's variables.
+    """
+    if device_type == "cpu":
+        return Rounding(multiple=1, largest_excess=0)
+    if device_type != "cuda" or any(word in allocator_settings for word in _OTHER_SIZES):
+        return None
+    return Rounding(multiple=_CUDA_MULTIPLE, largest_excess=_CUDA_UNSPLIT)
+
+
 def memory_table(
-    cost: Cost | None, measured: Measurement | None, *, device_type: str, allocator_settings: str
+    cost: Cost | None, measured: Measurement | None, rounding: Rounding | None
 ) -> MemoryTable | None:
     """The table of one phase.
 
     Args:
         cost: Theory of the phase.
         measured: What was measured.
-        device_type: Where the blocks lie, ``cpu`` or ``cuda``.
-        allocator_settings: How CUDA's allocator is set: its name, and the environment's variables.
+        rounding: How its blocks are rounded.
 
     Returns:
         ``None`` if theory does not name the tensors, if layers inside allocated too, or if it is
@@ -53,83 +78,65 @@ def memory_table(
     """
     if cost is None or cost.tensors is None or measured is None or measured.blocks is None:
         return None
-    largest_excess = _largest_excess(device_type, allocator_settings)
-    if largest_excess is None:
+    if rounding is None:
         return None
     kept = [block for block in measured.blocks if block.is_kept]
-    matches = _match(cost.tensors, kept, device_type, largest_excess)
-    others = Counter(kept) - Counter(block for block in matches if block is not None)
-    parts = _theory(cost.tensors, matches) + _others(
-        [*others.elements(), *(block for block in measured.blocks if not block.is_kept)]
-    )
-    total_bytes = sum(block.bytes for block in measured.blocks)
+    temporary = [block for block in measured.blocks if not block.is_kept]
+    matches, others = _match(cost.tensors, kept, rounding)
+    parts = (*_theory(cost.tensors, matches), *_others([*others, *temporary]))
+    total_bytes = sum([block.bytes for block in measured.blocks])
     return MemoryTable(
-        parts=tuple(parts),
+        parts=parts,
         measured_bytes=total_bytes,
-        residual_bytes=total_bytes - sum(part.bytes for part in parts),
+        residual_bytes=total_bytes - sum([part.bytes for part in parts]),
     )
+
+
+def _match(
+    tensors: Sequence[AllocatedTensor], blocks: Iterable[Block], rounding: Rounding
+) -> tuple[list[Block | None], list[Block]]:
+    """For each tensor the smallest block that it can lie in, and the blocks that are left.
+
+    The largest tensor chooses first.
+    """
+    left = sorted(blocks, key=lambda block: block.bytes)
+    matches: list[Block | None] = [None] * len(tensors)
+    for number in sorted(range(len(tensors)), key=lambda number: -tensors[number].bytes):
+        size = -(-tensors[number].bytes // rounding.multiple) * rounding.multiple
+        limit = size + (rounding.largest_excess if size > _CUDA_UNSPLIT else 0)
+        for position, block in enumerate(left):
+            if size <= block.bytes <= limit:
+                matches[number] = left.pop(position)
+                break
+    return matches, left
 
 
 def _theory(
     tensors: Sequence[AllocatedTensor], matches: Sequence[Block | None]
 ) -> list[MemoryPart]:
     """The tensors, and by how much their blocks are larger."""
-    parts = [
-        MemoryPart(
-            name=tensor.name,
-            operator=None if block is None else block.operator,
-            bytes=tensor.bytes,
-            kind="theory",
+    parts: list[MemoryPart] = []
+    excess: list[MemoryPart] = []
+    for tensor, block in zip(tensors, matches, strict=True):
+        operator = None if block is None else block.operator
+        parts.append(
+            MemoryPart(name=tensor.name, operator=operator, bytes=tensor.bytes, kind="theory")
         )
-        for tensor, block in zip(tensors, matches, strict=True)
-    ]
-    return parts + [
-        MemoryPart(
-            name=tensor.name,
-            operator=block.operator,
-            bytes=block.bytes - tensor.bytes,
-            kind="rounding",
-        )
-        for tensor, block in zip(tensors, matches, strict=True)
-        if block is not None and block.bytes > tensor.bytes
-    ]
+        if block is not None and block.bytes > tensor.bytes:
+            more = block.bytes - tensor.bytes
+            excess.append(
+                MemoryPart(name=tensor.name, operator=operator, bytes=more, kind="rounding")
+            )
+    return parts + excess
 
 
 def _others(blocks: Iterable[Block]) -> list[MemoryPart]:
     """What theory has no tensor for, added up by operator, the largest first."""
-    sizes: Counter[tuple[str, MemoryKind]] = Counter()
+    sizes: dict[tuple[str, MemoryKind], int] = {}
     for block in blocks:
-        sizes[block.operator, "kept" if block.is_kept else "temporary"] += block.bytes
+        key: tuple[str, MemoryKind] = (block.operator, "kept" if block.is_kept else "temporary")
+        sizes[key] = sizes.get(key, 0) + block.bytes
     return [
         MemoryPart(name="", operator=operator, bytes=size, kind=kind)
-        for (operator, kind), size in sizes.most_common()
+        for (operator, kind), size in sorted(sizes.items(), key=lambda pair: -pair[1])
     ]
-
-
-def _match(
-    tensors: Sequence[AllocatedTensor],
-    blocks: Iterable[Block],
-    device_type: str,
-    largest_excess: int,
-) -> list[Block | None]:
-    """For each tensor, the smallest block that it can lie in; the largest tensor chooses first."""
-    multiple = _CUDA_MULTIPLE if device_type == "cuda" else 1
-    left = sorted(blocks, key=lambda block: block.bytes)
-    matches: list[Block | None] = [None] * len(tensors)
-    for number, tensor in sorted(enumerate(tensors), key=lambda pair: -pair[1].bytes):
-        size = -(-tensor.bytes // multiple) * multiple
-        limit = size + (largest_excess if size > _CUDA_UNSPLIT else 0)
-        match = next((block for block in left if size <= block.bytes <= limit), None)
-        if match is not None:
-            left.remove(match)
-            matches[number] = match
-    return matches
-
-
-def _largest_excess(device_type: str, settings: str) -> int | None:
-    """How much larger than its multiple a block can be; ``None`` if that is not known."""
-    if device_type == "cpu":
-        return 0
-    if device_type != "cuda" or any(word in settings for word in _OTHER_SIZES):
-        return None
-    return _CUDA_UNSPLIT

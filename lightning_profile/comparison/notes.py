@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from lightning_profile.records import CostedCall, Measurement, MemoryTable, Phase
 
@@ -54,9 +54,11 @@ def has_compiled_graph(operators: Sequence[str]) -> bool:
 
 def count_note(measured: Measurement) -> str:
     """Which operators have no formula; empty if all have one."""
+    if not measured.uncounted:
+        return ""
     if has_compiled_graph(measured.uncounted):
         return GRAPH_COUNT
-    return NO_COUNT.format(", ".join(measured.uncounted)) if measured.uncounted else ""
+    return NO_COUNT.format(", ".join(measured.uncounted))
 
 
 def cast_note(measured: Measurement) -> str:
@@ -71,15 +73,11 @@ def residual_note(memory: MemoryTable) -> str:
     return NOT_ALLOCATED.format(", ".join(names))
 
 
-def device_note(measured: Measurement, device_types: Collection[str]) -> str:
-    """Why the device time is unknown; empty if it is not, or if nothing ran on a device.
-
-    Args:
-        measured: The row.
-        device_types: Where the calls' outputs lie.
-    """
+def device_note(measured: Measurement, calls: Sequence[CostedCall]) -> str:
+    """Why the device time is unknown; empty if it is not, or if nothing ran on a device."""
     if measured.on_device is None:
-        return NO_DEVICE_TIME if "cuda" in device_types else ""
+        is_unseen = any(call.call.device_type == "cuda" for call in calls)
+        return NO_DEVICE_TIME if is_unseen else ""
     return CUDA_GRAPH if measured.on_device.launches_graph else ""
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
-from lightning_profile.comparison.memory import memory_table
+from lightning_profile.comparison.limits import Limits
+from lightning_profile.comparison.memory import Rounding, memory_table, rounding_of
 from lightning_profile.comparison.notes import (
     GRAPH_INSIDE,
     IN_GRAPH,
@@ -31,7 +31,6 @@ from lightning_profile.records import (
     CostedCall,
     Layer,
     Measurement,
-    MemoryTable,
     Phase,
 )
 
@@ -52,6 +51,7 @@ def compare(
     graph_fault: str = "",
     memory_device: str = "cpu",
     allocator_settings: str = "",
+    limits: Limits | None = None,
 ) -> list[Comparison]:
     """Comparisons of each reported layer, forward before backward, the optimizer, and the rest.
 
@@ -64,24 +64,25 @@ def compare(
         graph_fault: Why there are none.
         memory_device: Type of the device whose blocks were followed.
         allocator_settings: How its allocator is set.
+        limits: What the device allows at best; ``None`` if unknown.
     """
-    rows: defaultdict[tuple[str | None, Phase | None], list[Measurement]] = defaultdict(list)
-    of_no_layer: dict[bool, list[Measurement]] = {True: [], False: []}  # the optimizer, the rest
     summarised = set(steps)
+    by_layer: defaultdict[str, list[Measurement]] = defaultdict(list)
+    of_no_layer: dict[bool, list[Measurement]] = {True: [], False: []}  # the optimizer, the rest
     for row in measurements:
-        if row.step in summarised and row.layer is None:
+        if row.step not in summarised:
+            continue
+        if row.layer is None:
             of_no_layer[row.is_optimizer].append(row)
-        elif row.step in summarised:
-            rows[row.layer, row.phase].append(row)
+        else:
+            by_layer[row.layer].append(row)
+    rounding = rounding_of(memory_device, allocator_settings)
     by_name = {layer.qualified_name: layer for layer in layers}
-    by_step = {(row.layer, row.phase, row.step): row for row in measurements}
-    memory = partial(memory_table, device_type=memory_device, allocator_settings=allocator_settings)
-    window = _Window(by_name, calls, inferred, graph_fault, len(steps), by_step, memory)
+    window = _Window(by_name, calls, inferred, graph_fault, len(steps), by_layer, rounding, limits)
     comparisons = []
     for layer in layers:
         if layer.has_row:
-            own = {phase: rows[layer.qualified_name, phase] for phase in _PRODUCTS}
-            comparisons += window.compare(layer, own)
+            comparisons += window.compare(layer)
     comparisons += [compare_rest(own) for own in of_no_layer.values() if own]
     return comparisons
 
@@ -96,10 +97,12 @@ class _Window:
         inferred: Sequence[CostedCall | None],
         graph_fault: str,
         steps: int,
-        rows: Mapping[tuple[str | None, Phase | None, int], Measurement],
-        memory: Callable[[Cost | None, Measurement | None], MemoryTable | None],
+        rows: Mapping[str, Sequence[Measurement]],
+        rounding: Rounding | None,
+        limits: Limits | None,
     ) -> None:
-        self._memory = memory
+        self._limits = limits
+        self._rounding = rounding
         self._rows = rows
         self._layers = layers
         self._calls = calls
@@ -108,39 +111,29 @@ class _Window:
         self._graph_fault = graph_fault
         self._steps = steps
 
-    def compare(
-        self, layer: Layer, rows: Mapping[Phase, Sequence[Measurement]]
-    ) -> list[Comparison]:
-        if layer.needs_own_work and not any(
-            row.direct_operators for own in rows.values() for row in own
-        ):
+    def compare(self, layer: Layer) -> list[Comparison]:
+        all_rows = self._rows.get(layer.qualified_name, ())
+        if layer.needs_own_work and not any(row.direct_operators for row in all_rows):
             return []
+        rows = {phase: [row for row in all_rows if row.phase is phase] for phase in _PRODUCTS}
         typical = self._typical_steps(rows[Phase.FORWARD] or rows[Phase.RECOMPUTE])
         comparisons = []
         for phase, own in rows.items():
             if phase is Phase.RECOMPUTE and not own:
                 continue
+            notes = self._step_notes(own, len(typical)) if phase is Phase.FORWARD else []
             measured = [row for row in own if row.step in typical]
-            comparisons.append(
-                self._compare_phase(
-                    layer,
-                    phase,
-                    summarise(measured) if measured else None,
-                    steps=len({row.step for row in measured}),
-                    notes=self._step_notes(own, len(typical)) if phase is Phase.FORWARD else [],
-                )
-            )
+            comparisons.append(self._compare_phase(layer, phase, measured, notes))
         return comparisons
 
     def _compare_phase(
         self,
         layer: Layer,
         phase: Phase,
-        measured: Measurement | None,
-        *,
-        steps: int,
+        rows: Sequence[Measurement],
         notes: list[str],
     ) -> Comparison:
+        measured = summarise(rows) if rows else None
         if measured is None:
             calls = self._forward_calls(layer)
         else:
@@ -156,22 +149,27 @@ class _Window:
             notes.append(why_not_measured(phase, calls))
         if reason:
             notes.append(reason)
-        memory = self._memory(cost, measured)
+        memory = memory_table(cost, measured, self._rounding)
         if memory is not None and memory.residual_bytes:
             notes.append(residual_note(memory))
         if measured is not None:
-            devices = {call.call.device_type for call in calls}
-            more = (count_note(measured), cast_note(measured), device_note(measured, devices))
+            more = (count_note(measured), cast_note(measured), device_note(measured, calls))
             notes += [note for note in more if note]
+        dtype = next((dtype for call in calls if (dtype := call.call.dtype)), None)
+        roofline = None
+        if self._limits is not None:
+            time_ns = None if measured is None else measured.time_ns
+            roofline = self._limits.roofline_of(layer, dtype, cost, time_ns)
         return Comparison(
             layer=layer,
             phase=phase,
-            steps=steps,
+            steps=len(rows),
             calls=len(calls) if measured is not None or layer.in_compiled_graph else 0,
-            dtype=next((call.call.dtype for call in calls if call.call.dtype), None),
+            dtype=dtype,
             cost=cost,
             measured=measured,
             memory=memory,
+            roofline=roofline,
             note="; ".join(notes),
         )
 
@@ -222,7 +220,8 @@ class _Window:
             The calls of layers inside, down to the first that has a formula, and the rows of the
             containers on the way, which have none.
         """
-        with_theory, without = [], {measured.layer}
+        with_theory: list[CostedCall] = []
+        without = set() if measured.layer is None else {measured.layer}
         for position in measured.calls_inside:
             call = self._calls[position]
             if call is None or position in measured.calls or self._is_covered(call, measured):
@@ -231,8 +230,9 @@ class _Window:
                 without.add(call.call.layer)
             else:
                 with_theory.append(call)
-        rows = [self._rows.get((name, measured.phase, measured.step)) for name in without]
-        return with_theory, [row for row in rows if row is not None]
+        rows = [row for name in without for row in self._rows.get(name, ())]
+        same = (measured.phase, measured.step)
+        return with_theory, [row for row in rows if (row.phase, row.step) == same]
 
     def _is_covered(self, call: CostedCall, measured: Measurement) -> bool:
         """Whether a call between this one and the container has a formula of its own."""

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
-from torch import optim
+from torch import nn, optim
 
-from lightning_profile.records import Footprint, Layer
+from lightning_profile.records import Call, Footprint
 
 
-def measure_footprint(layer: Layer, optimizers: Sequence[optim.Optimizer]) -> Footprint:
-    """Bytes of the storages behind the layer's parameters and what belongs to them.
+def measure_footprint(
+    parameters: Collection[nn.Parameter],
+    optimizers: Sequence[optim.Optimizer],
+    first_call: Call | None,
+) -> Footprint:
+    """Bytes of the storages behind a layer's parameters and what belongs to them.
 
-    Activations are looked at during the step, and the output is gone once it has ended, so they
-    are ``None`` here.
+    The output is gone once a step has ended, so it is ``None`` here.
+
+    Args:
+        parameters: The layer's.
+        optimizers: All optimizers of the training.
+        first_call: The layer's first call, which shows what was kept of it for the backward;
+            ``None`` if it did not run.
     """
-    parameters = list(layer.module.parameters())
     state = [
         value
         for optimizer in optimizers
@@ -27,10 +35,10 @@ def measure_footprint(layer: Layer, optimizers: Sequence[optim.Optimizer]) -> Fo
     return Footprint(
         parameter_bytes=_storage_bytes(parameters),
         gradient_bytes=_storage_bytes(
-            parameter.grad for parameter in parameters if parameter.grad is not None
+            [parameter.grad for parameter in parameters if parameter.grad is not None]
         ),
         optimizer_state_bytes=_storage_bytes(state),
-        activation_bytes=None,
+        activation_bytes=None if first_call is None else first_call.activation_bytes,
         output_bytes=None,
     )
 

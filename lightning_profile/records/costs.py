@@ -61,11 +61,14 @@ class CostedCall:
         call: The call.
         costs: Per phase (forward, grad_input, grad_weight); ``None`` if unknown.
         reason: Why they are unknown, empty if they are not.
+        footprint: Of a complete call of a layer without layers inside, one equation per quantity
+            of :class:`Footprint` with a closed form, the optimizer's state apart.
     """
 
     call: Call
     costs: PhaseCosts | None
     reason: str = ""
+    footprint: tuple[Equation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,7 @@ class Derivation:
         call: The call whose geometry was used.
         costs: Cost per product; ``None`` if unknown.
         reason: Why, if so.
-        footprint: One equation per quantity of :class:`Footprint` with a closed form.
+        footprint: Its equations, with that of the optimizer's state.
     """
 
     layer: Layer

@@ -96,11 +96,7 @@ class Comparison:
     @property
     def time_ns(self) -> int | None:
         """Device time where there is a device, otherwise CPU time."""
-        if self.measured is None:
-            return None
-        if self.measured.device_time_ns is None and self.measured.on_device is None:
-            return self.measured.cpu_time_ns
-        return self.measured.device_time_ns
+        return None if self.measured is None else self.measured.time_ns
 
     @property
     def flop_per_s(self) -> float | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 
-from lightning_profile.records import Comparison, Layer, Phase, WindowResult
+from lightning_profile.records import Comparison, Footprint, Layer, Phase, WindowResult
 from lightning_profile.report.columns import (
     RANK_STATISTICS,
     display_name,
@@ -16,6 +16,7 @@ from lightning_profile.report.columns import (
 
 PHASES = (Phase.FORWARD, Phase.BACKWARD)
 MEMORY = "memory"  # the group of a layer's footprint, beside its phases
+_KEPT = [field.name for field in fields(Footprint)]
 
 
 def scalars(result: WindowResult) -> dict[str, float]:
@@ -34,10 +35,9 @@ def scalars(result: WindowResult) -> dict[str, float]:
                 values[f"{prefix}/{name}/{statistic}"] = spread_value(spread, statistic)
     for footprint in result.footprints:
         prefix = f"{footprint.layer.display_name}/{MEMORY}"
-        for name, value in asdict(footprint.theoretical).items():
-            values[f"{prefix}/theoretical_{name}"] = value
-        for name, value in asdict(footprint.measured).items():
-            values[f"{prefix}/{name}"] = value
+        for name in _KEPT:
+            values[f"{prefix}/theoretical_{name}"] = getattr(footprint.theoretical, name)
+            values[f"{prefix}/{name}"] = getattr(footprint.measured, name)
     return {tag: value for tag, value in values.items() if value is not None}
 
 

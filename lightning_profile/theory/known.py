@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from lightning_profile.records import Call, CostedCall, Equation, Layer
-from lightning_profile.theory.registry import cost_call, footprint
+from lightning_profile.records import Call, CostedCall, Layer
+from lightning_profile.theory.registry import cost_call
 
 _NO_SETTINGS = frozenset(vars(nn.Module())) - {"training"}  # parameters, hooks, layers inside
+_PLAIN = frozenset({type(None), bool, int, float, str})
 _MOST = 1024  # kinds of calls remembered, so that ever new shapes don't fill the memory
 
 
@@ -19,7 +20,6 @@ class KnownTheory:
 
     def __init__(self) -> None:
         self._costs: dict[Hashable, CostedCall] = {}
-        self._footprints: dict[Hashable, tuple[Equation, ...]] = {}
 
     def cost_calls(
         self, layers: Sequence[Layer], calls: Sequence[Call | None]
@@ -38,25 +38,16 @@ class KnownTheory:
             kind = kinds[call.layer]
             known = of_this_window if kind is None else self._costs
             key = (kind or call.layer, call.geometry)
-            costs = known.get(key)
-            if costs is None:
+            like = known.get(key)
+            if like is None:
                 first = replace(call, step=0, index=0, parent=None)
-                costs = known[key] = cost_call(by_name[call.layer], first)
-            costed.append(CostedCall(call=call, costs=costs.costs, reason=costs.reason))
+                like = known[key] = cost_call(by_name[call.layer], first)
+            costed.append(
+                CostedCall(
+                    call=call, costs=like.costs, reason=like.reason, footprint=like.footprint
+                )
+            )
         return costed
-
-    def footprint(self, layer: Layer, call: Call) -> tuple[Equation, ...]:
-        """What :func:`~lightning_profile.theory.footprint` says."""
-        if len(self._footprints) > _MOST:
-            self._footprints.clear()
-        kind = _kind(layer)
-        if kind is None:
-            return footprint(layer, call)
-        key = (kind, call.geometry)
-        equations = self._footprints.get(key)
-        if equations is None:
-            equations = self._footprints[key] = footprint(layer, call)
-        return equations
 
 
 def _kind(layer: Layer) -> Hashable | None:
@@ -66,14 +57,12 @@ def _kind(layer: Layer) -> Hashable | None:
     layers inside. What there is to know of parameters is part of a call.
     """
     module = layer.module
-    settings = [pair for pair in vars(module).items() if pair[0] not in _NO_SETTINGS]
-    if module._modules or not all(_is_plain(value) for _, value in settings):
+    settings = {name: value for name, value in vars(module).items() if name not in _NO_SETTINGS}
+    if module._modules or not all(map(_is_plain, settings.values())):
         return None
     buffers = [(name, each.shape) for name, each in module._buffers.items() if each is not None]
-    return type(module), layer.type_name, tuple(settings), tuple(buffers)
+    return type(module), layer.type_name, tuple(settings.items()), tuple(buffers)
 
 
 def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+    return type(value) in _PLAIN or (isinstance(value, tuple) and all(map(_is_plain, value)))

@@ -48,22 +48,29 @@ def kept_activations(module: nn.Module, call: Call) -> Expression | None:
 
 def cost_call(layer: Layer, call: Call) -> CostedCall:
     """Theory of one call, or why there is none; never an error."""
+    costs, reason = _costs(layer, call)
+    is_whole = call.is_complete and not layer.is_container
+    return CostedCall(
+        call=call,
+        costs=costs,
+        reason=reason,
+        footprint=footprint(layer, call) if is_whole else (),
+    )
+
+
+def _costs(layer: Layer, call: Call) -> tuple[PhaseCosts | None, str]:
     formula = _formula(phase_costs, layer)
     if isinstance(formula, str):
-        return CostedCall(call=call, costs=None, reason=formula)
+        return None, formula
     if not call.is_complete:
-        return CostedCall(call=call, costs=None, reason=ENDED_EARLY.format(layer.type_name))
+        return None, ENDED_EARLY.format(layer.type_name)
     try:
         costs = formula(layer.module, call)
     except Exception as fault:
-        reason = FAULTY.format(layer.type_name, describe_fault(fault))
-        return CostedCall(call=call, costs=None, reason=reason)
+        return None, FAULTY.format(layer.type_name, describe_fault(fault))
     if costs is not None and not isinstance(costs, Mapping):
-        reason = FAULTY.format(layer.type_name, f"it gave {costs!r}, not costs by phase")
-        return CostedCall(call=call, costs=None, reason=reason)
-    if costs is None:
-        return CostedCall(call=call, costs=None, reason=UNFIT.format(layer.type_name))
-    return CostedCall(call=call, costs=costs)
+        return None, FAULTY.format(layer.type_name, f"it gave {costs!r}, not costs by phase")
+    return costs, "" if costs is not None else UNFIT.format(layer.type_name)
 
 
 def footprint(layer: Layer, call: Call) -> tuple[Equation, ...]:

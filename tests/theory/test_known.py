@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_profile.records import Call, CostedCall, PhaseCosts
-from lightning_profile.theory import KnownTheory, cost_call, footprint, phase_costs, product_costs
+from lightning_profile.theory import KnownTheory, cost_call, phase_costs, product_costs
 from tests.theory.calls import RealCall, call_shape
 
 
@@ -83,8 +83,6 @@ def test_layers_share_theory_only_if_they_are_alike(first: nn.Module, second: nn
     for _ in range(2):  # the second time from memory
         costed = known.cost_calls(layers, calls)
         assert costed == [cost_call(*pair) for pair in zip(layers, calls, strict=True)]
-        for layer, each in zip(layers, calls, strict=True):
-            assert known.footprint(layer, each) == footprint(layer, each)
 
 
 def test_a_setting_that_changes_between_windows_is_noticed() -> None:
@@ -105,6 +103,4 @@ def test_ever_new_shapes_do_not_fill_the_memory() -> None:
         fact = replace(source, shape=(size,))
         new = replace(real.call, inputs=(fact,), outputs=(fact,))
         known.cost_calls([real.layer], [new])
-        known.footprint(real.layer, new)
     assert len(known._costs) < 1100
-    assert len(known._footprints) < 1100
