@@ -145,21 +145,34 @@ def test_theory_without_traffic_has_no_roofline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host_ns", "device_ns", "bound"),
+    ("wall_ns", "cpu_ns", "device_ns", "bound"),
     [
-        (50_000, 20_000, "launch"),
-        (20_000, 50_000, "memory"),
-        (20_000, 20_000, "memory"),
-        (20_000, 0, "memory"),  # no kernel was launched
-        (20_000, None, "memory"),  # no device
-        (None, 20_000, "memory"),
+        (50_000, 10_000, 20_000, "launch"),
+        (20_000, 10_000, 50_000, "memory"),
+        (20_000, 10_000, 20_000, "memory"),
+        (20_000, 10_000, 0, "memory"),  # no kernel was launched
+        (20_000, 10_000, None, "memory"),  # no device
+        (None, 50_000, 20_000, "launch"),  # what elapsed is unknown, but no less
+        (None, 10_000, 20_000, "memory"),
     ],
 )
 def test_a_device_that_is_done_before_the_host_has_issued_is_launch_bound(
-    host_ns: int | None, device_ns: int | None, bound: str
+    wall_ns: int | None, cpu_ns: int, device_ns: int | None, bound: str
 ) -> None:
-    relu = row(nn.ReLU(), flop=0, wall_time_ns=host_ns, device_time_ns=device_ns)
+    relu = row(
+        nn.ReLU(), flop=0, wall_time_ns=wall_ns, cpu_time_ns=cpu_ns, device_time_ns=device_ns
+    )
     assert limited(relu).bound == bound
+
+
+def test_the_rest_of_a_step_waits_for_nothing() -> None:
+    optimizer = replace(
+        row(nn.ReLU(), flop=0, cpu_time_ns=50_000, device_time_ns=20_000),
+        layer=None,
+        is_optimizer=True,
+    )
+    assert optimizer.bound == "launch"
+    assert replace(optimizer, is_optimizer=False).bound is None
 
 
 def test_the_share_of_the_roofline_is_of_the_devices_time() -> None:

@@ -70,13 +70,14 @@ class Comparison:
         bound otherwise in a step that is not recorded.
         """
         measured = self.measured
-        if (
-            measured is not None
-            and measured.wall_time_ns is not None
-            and measured.device_time_ns  # without kernels the device has nothing to wait for
-            and measured.wall_time_ns > measured.device_time_ns
-        ):
-            return "launch"
+        is_stretch_of_time = self.layer is not None or self.is_optimizer  # the rest is none
+        # Without kernels there is nothing to wait for.
+        if measured is not None and measured.device_time_ns and is_stretch_of_time:
+            elapsed_ns = measured.wall_time_ns
+            if elapsed_ns is None:  # CPU time is a part of it
+                elapsed_ns = measured.cpu_time_ns
+            if elapsed_ns > measured.device_time_ns:
+                return "launch"
         return self.roofline.bound if self.roofline is not None else None
 
     @property

@@ -112,6 +112,8 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
             rows.append(_row("device time", measured=format_time(measured.device_time_ns)))
             rows += _gradient_rows(measured)
         rows.append(_row("CPU time", measured=format_time(measured.cpu_time_ns)))
+        if measured.wall_time_ns is not None:
+            rows.append(_row("wall time", measured=format_time(measured.wall_time_ns)))
         rows.append(_row("achieved rate", measured=format_rate(comparison.flop_per_s)))
     for label, roofline in (
         ("time, roofline", comparison.roofline),

@@ -100,6 +100,8 @@ def _charts(layer: str, flop_lines: Sequence[str]) -> dict[str, tuple[str, Seque
         "gradient_bytes",
         "theoretical_optimizer_state_bytes",
         "optimizer_state_bytes",
+        "theoretical_activation_bytes",
+        "activation_bytes",
     )
     return charts
 

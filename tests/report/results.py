@@ -125,7 +125,7 @@ def result(*comparisons: Comparison, epoch: int = 0, **values: Any) -> WindowRes
                     parameter_bytes=228,
                     gradient_bytes=114,
                     optimizer_state_bytes=464,
-                    activation_bytes=None,
+                    activation_bytes=65024,
                     output_bytes=None,
                 ),
             ),

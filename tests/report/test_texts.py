@@ -106,6 +106,7 @@ def test_the_table_shows_the_roofline_and_what_bounds_the_time() -> None:
     text = shown(replace(comparison(measured=measured), roofline=roofline))
     assert line_of(text, "time, roofline")[1:] == ["14 µs", "", "56 µs", "0.250"]
     assert line_of(text, "bound by")[3] == "launch"
+    assert line_of(text, "wall time")[3] == "2 ms"
     assert "roofline" not in shown(comparison())
 
 
