@@ -108,26 +108,9 @@ def _add_phase(table: Table, comparison: Comparison) -> None:
         )
         if comparison.memory is not None:
             rows += _memory_rows(comparison.memory)
-        if measured.device_time_ns is not None:
-            rows.append(_row("device time", measured=format_time(measured.device_time_ns)))
-            rows += _gradient_rows(measured)
-        rows.append(_row("CPU time", measured=format_time(measured.cpu_time_ns)))
-        if measured.wall_time_ns is not None:
-            rows.append(_row("wall time", measured=format_time(measured.wall_time_ns)))
+        rows += _time_rows(measured)
         rows.append(_row("achieved rate", measured=format_rate(comparison.flop_per_s)))
-    for label, roofline in (
-        ("time, roofline", comparison.roofline),
-        ("time, empirical", comparison.empirical_roofline),
-    ):
-        if roofline is not None and roofline.time_ns is not None:
-            rows.append(
-                _row(
-                    label,
-                    format_time(roofline.time_ns),
-                    measured=format_time(comparison.time_ns),
-                    ratio=format_ratio(roofline.fraction),
-                )
-            )
+    rows += _roofline_rows(comparison)
     if comparison.bound is not None:
         rows.append(_row("bound by", measured=comparison.bound))
     for row in rows:
@@ -153,6 +136,34 @@ def _memory_rows(memory: MemoryTable) -> list[tuple[str, str, str, str, str]]:
             operator = (part.operator or "Python").removeprefix("aten::")
             rows.append(_row(f"  {operator}", measured=format_bytes(part.bytes)))
     return rows
+
+
+def _time_rows(measured: Measurement) -> list[tuple[str, str, str, str, str]]:
+    rows = []
+    if measured.device_time_ns is not None:
+        rows.append(_row("device time", measured=format_time(measured.device_time_ns)))
+        rows += _gradient_rows(measured)
+    rows.append(_row("CPU time", measured=format_time(measured.cpu_time_ns)))
+    if measured.wall_time_ns is not None:
+        rows.append(_row("wall time", measured=format_time(measured.wall_time_ns)))
+    return rows
+
+
+def _roofline_rows(comparison: Comparison) -> list[tuple[str, str, str, str, str]]:
+    """The least time by the device's ceilings beside the time that it took."""
+    return [
+        _row(
+            label,
+            format_time(roofline.time_ns),
+            measured=format_time(comparison.time_ns),
+            ratio=format_ratio(roofline.fraction),
+        )
+        for label, roofline in (
+            ("time, roofline", comparison.roofline),
+            ("time, empirical", comparison.empirical_roofline),
+        )
+        if roofline is not None and roofline.time_ns is not None
+    ]
 
 
 def _gradient_rows(measured: Measurement) -> list[tuple[str, str, str, str, str]]:
