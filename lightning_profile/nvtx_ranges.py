@@ -14,6 +14,7 @@ except ImportError:  # the same classes in the other of Lightning's two packages
         Trainer,
     )
 
+from lightning_profile.faults import describe_for_report
 from lightning_profile.measurement import LayerRanges, has_nvtx
 from lightning_profile.selection import Pattern, list_patterns, select_layers
 
@@ -63,6 +64,10 @@ class NvtxRanges(Callback):
         self._detach()
 
     def _detach(self) -> None:
-        if self._ranges is not None:
-            self._ranges.detach()
-            self._ranges = None
+        ranges, self._ranges = self._ranges, None
+        if ranges is None:
+            return
+        ranges.detach()
+        if ranges.fault is not None:
+            fault = describe_for_report(ranges.fault)
+            warnings.warn(f"some NVTX ranges are missing: {fault}", stacklevel=2)

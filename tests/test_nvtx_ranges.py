@@ -140,6 +140,20 @@ def test_a_forward_that_raises_and_is_tried_again_is_not_inside_of_its_first_ran
     assert ranges.seen == [("Conv2d-1 forward",)] * 2 + [("Conv2d-1 backward",)]
 
 
+def test_a_fault_of_ours_is_said_once_and_the_training_goes_on(
+    tmp_path: Path, ranges: Ranges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("no such node")
+
+    monkeypatch.setattr("lightning_profile.measurement.nvtx.nodes_made", broken)
+    with pytest.warns(UserWarning, match="NVTX ranges are missing: LookupError: no such") as said:
+        _, trainer = train(tmp_path, NvtxRanges("Conv2d-2"), max_epochs=2)
+    assert len([each for each in said if "NVTX" in str(each.message)]) == 1
+    assert trainer.current_epoch == 2
+    assert set(ranges.seen) == {("Conv2d-2 forward",)}
+
+
 @pytest.mark.parametrize("case", as_parameters(CASES))
 def test_the_training_is_the_same_bit_for_bit(tmp_path: Path, ranges: Ranges, case: Case) -> None:
     bare = account_of(tmp_path / "bare", case)

@@ -43,6 +43,10 @@ class LayerRanges:
     ``Conv2d-2 recompute`` (a forward inside of the backward) or ``Conv2d-2 backward``, of which
     there is one for each of autograd's nodes: two or three for most layers. A container's
     backward is what no layer inside of it is marked for.
+
+    Attributes:
+        fault: The first error of ours inside of a hook: some ranges are missing. The hooks run in
+            the user's forward, so it is kept for others to tell.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -52,6 +56,7 @@ class LayerRanges:
             for layer in layers
             if not layer.in_compiled_graph and not isinstance(layer.entry, torch.jit.ScriptModule)
         ]
+        self.fault: Exception | None = None
         self._open: list[_OpenCall] = []
         self._handles: list[RemovableHandle] = []
 
@@ -96,7 +101,8 @@ class LayerRanges:
             self._open[-1].marked |= nodes | call.marked
 
     def give_up(self, layer: Layer, fault: Exception) -> None:
-        """A call without its ranges is better than a training without its end."""
+        """Keep what went wrong; a call without its ranges is better than no training."""
+        self.fault = self.fault or fault
 
 
 @dataclass(frozen=True, slots=True)
