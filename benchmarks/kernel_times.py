@@ -9,22 +9,16 @@ have ncu's, of the same layers one step earlier. Needs an NVIDIA GPU and ncu.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import json
 import os
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch comes
 
 import torch
-from pytorch_lightning import Trainer
-from torch.utils.data import DataLoader
+from one_window import record_window
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.counters import tool
@@ -45,26 +39,8 @@ def window_of(batch_size: int, steps: int, precision: str) -> dict[str, Any]:
     images = torch.randn(batch_size, 1, 28, 28, device="cuda")
     labels = torch.randint(10, (batch_size,), device="cuda")
     schedule = Schedule(wait=20, active=steps)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        Trainer(
-            accelerator="gpu",
-            devices=1,
-            precision=precision,  # type: ignore[arg-type]
-            max_epochs=1,
-            logger=False,
-            callbacks=[LayerProfiler(schedule=schedule, counters="ncu")],
-            default_root_dir=folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        ).fit(
-            MnistClassifier(),
-            DataLoader([(images, labels)] * (schedule.steps + 1), batch_size=None),
-        )
-        (path,) = Path(folder).rglob("layer_profile.jsonl")
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    (window,) = [line for line in lines if "steps" in line]
-    return dict(window)
+    profiler = LayerProfiler(schedule=schedule, counters="ncu")
+    return record_window(MnistClassifier(), (images, labels), profiler, schedule, precision)
 
 
 def by_name(kernels: Iterable[tuple[str, int, int]]) -> dict[str, Times]:

@@ -8,22 +8,17 @@ Trains ResNet-50 and a small transformer with ``layers="all"``. Needs an NVIDIA 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import json
 import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch comes
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from one_window import record_window
+from pytorch_lightning import LightningModule
 from torch import Tensor, nn, optim
 from torch.nn import functional
-from torch.utils.data import DataLoader
 from torchvision.models import resnet50
 
 from lightning_profile import LayerProfiler, Schedule
@@ -83,23 +78,8 @@ def rows_of_a_step(model: str, precision: str, batch_size: int) -> list[dict[str
     make_model, make_batch = MODELS[model]
     batch = tuple(part.cuda() for part in make_batch(batch_size))
     schedule = Schedule(wait=5)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        Trainer(
-            accelerator="gpu",
-            devices=1,
-            precision=precision,  # type: ignore[arg-type]
-            max_epochs=1,
-            logger=False,
-            callbacks=[LayerProfiler("all", schedule)],
-            default_root_dir=folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        ).fit(make_model(), DataLoader([batch] * (schedule.steps + 1), batch_size=None))
-        (path,) = Path(folder).rglob("layer_profile.jsonl")
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    (steps,) = [line["steps"] for line in lines if "steps" in line]
-    return list(steps)
+    profiler = LayerProfiler("all", schedule)
+    return list(record_window(make_model(), batch, profiler, schedule, precision)["steps"])
 
 
 def main() -> None:
