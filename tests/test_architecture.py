@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lightning_profile"
-SHARED = {"records", "version", "faults", "quoting", "hooks"}  # what every stage may know
+SHARED = {
+    "records",
+    "version",
+    "faults",
+    "quoting",
+    "hooks",
+    "kernel_names",
+}  # every stage may know
 # What knows Lightning or the order of the stages.
 CONDUCTORS = {
     "__init__",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_profile.attribution import attribute
-from lightning_profile.attribution.kernel_kinds import gradient_by_name, kernel_kind
+from lightning_profile.kernel_names import gradient_by_name, kernel_kind
 from lightning_profile.records import (
     Call,
     DeviceUse,
@@ -28,8 +28,9 @@ DGRAD = (
 )
 WGRAD = (
     "sm90_xmma_wgrad_indexed_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize64x64x64"
-    "_warpgroupsize1x1x1_g1_execute_split_k_kernel__5x_cudnn"
+    "_warpgroupsize1x1x1_g1_execute_segment_k_on_kernel__5x_cudnn"
 )
+WGRAD_SUM = WGRAD.replace("segment_k_on", "split_k")
 TO_NHWC = (
     "void cudnn::nchwToNhwcKernel<__nv_bfloat16, __nv_bfloat16, float, 0, 1, 0>"
     "(cudnn::nchw2nhwc_params_t<T3>, const T1 *, T2 *)"
@@ -51,7 +52,7 @@ def test_names_tell_what_a_kernel_does(line: str) -> None:
 
 def test_names_tell_the_gradient_of_a_convolution() -> None:
     assert gradient_by_name(DGRAD) is Phase.GRAD_INPUT
-    assert gradient_by_name(WGRAD) is Phase.GRAD_WEIGHT
+    assert gradient_by_name(WGRAD) is gradient_by_name(WGRAD_SUM) is Phase.GRAD_WEIGHT
     assert gradient_by_name(SUM) is gradient_by_name(TO_NHWC) is None
 
 
@@ -77,7 +78,7 @@ def test_a_convolutions_gradients_are_told_apart_by_name() -> None:
         kernel(TO_NHWC, 1000, 5),
         kernel(DGRAD, 1010, 30),
         kernel(WGRAD, 1050, 20),
-        kernel(WGRAD, 1080, 2),
+        kernel(WGRAD_SUM, 1080, 2),
         kernel(SUM, 1100, 3),
     )
     row = backward_of([CALL], op(500, 0, launched=work))
@@ -89,9 +90,10 @@ def test_a_convolutions_gradients_are_told_apart_by_name() -> None:
     uses = [(use.kind, use.count, use.device_time_ns) for use in row.on_device.kernels]
     assert uses == [
         ("matrix product", 1, 30),
-        ("matrix product", 2, 22),
+        ("matrix product", 1, 20),
         ("layout conversion", 1, 5),
         ("reduction", 1, 3),
+        ("reduction", 1, 2),
     ]
     assert sum(use.share for use in row.on_device.kernels) == pytest.approx(1)
     assert row.on_device.kernels[0].share == 0.5

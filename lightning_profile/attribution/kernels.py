@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lightning_profile.attribution.kernel_kinds import gradient_by_name, kernel_kind
 from lightning_profile.attribution.spans import Row, Span
+from lightning_profile.kernel_names import gradient_by_name, kernel_kind
 from lightning_profile.records import Call, DeviceUse, Kernel, KernelUse, Op, Phase
 
 _PRODUCTS = ("matrix product", "transform")
@@ -82,9 +82,9 @@ def _add(sums: _SpanKernels, kernel: Kernel) -> None:
 
 
 def _add_gradient(sums: _SpanKernels, op: Op, kernel: Kernel, call: Call | None) -> None:
-    """Add the time of a product to its gradient's.
+    """Add the time of a product, or of the sum over its parts, to its gradient's.
 
-    What a layout conversion or a reduction is for can't be told, so they are in neither. A
+    What a layout conversion or another reduction is for can't be told, so they are in neither. A
     product that can't be told may be a part of either, so both become unknown.
     """
     gradient = _gradient(op, kernel, call)
@@ -137,7 +137,7 @@ def _gradient_by_shape(product: tuple[int, int, int], call: Call) -> Phase | Non
     grad_x (N × in) = grad_y (N × out) W; grad_W (out × in, or transposed) contracts the N rows.
     """
     weights = [each.shape for each in call.parameters if len(each.shape) == 2]
-    if len(weights) != 1 or len(call.inputs) != 1:
+    if len(weights) != 1 or len(call.inputs) != 1 or 0 in weights[0]:
         return None
     ((outputs, inputs),) = weights
     positions = call.inputs[0].elements // inputs

@@ -15,22 +15,10 @@ Theory counts the products of a layer, and its element-wise operations apart; so
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from lightning_profile.kernel_names import kernel_kind
 from lightning_profile.records import ExecutedFlop
-
-TRANSFORM = re.compile(r"fft|winograd", re.IGNORECASE)
-# What sums the parts of a product that was split along its reduction.
-SPLIT_SUM = re.compile(
-    r"split_?k_?(?:reduce|reduction|kernel)|reduce_?split_?k|reduce_?wgrad", re.IGNORECASE
-)
-_PRODUCT = re.compile(
-    r"gemm|gemv|gemk|dot_kernel|conv(?!ert)|fprop|dgrad|wgrad|cutlass|xmma|matmul|triton_\w*mm"
-    r"|fmha|flash_|attention|RNN_block|grouped_direct|depthwise",
-    re.IGNORECASE,
-)
-_NO_PRODUCT = re.compile(r"elementwise_kernel|::reduce_kernel|multi_tensor|im2col|col2im")
 
 
 def arithmetic_of(executed: Sequence[ExecutedFlop]) -> tuple[ExecutedFlop, ...]:
@@ -53,10 +41,9 @@ def product_flop(name: str, executed: Sequence[ExecutedFlop]) -> int:
     tensor_flop = sum(part.flop for part in executed if part.unit == "tensor")
     if tensor_flop:
         return tensor_flop
-    if _NO_PRODUCT.search(name) or SPLIT_SUM.search(name):
-        return 0
-    if TRANSFORM.search(name):
+    kind = kernel_kind(name)
+    if kind == "transform":
         return sum(part.flop for part in executed)
-    if _PRODUCT.search(name):
+    if kind == "matrix product":
         return sum(part.flop for part in executed if part.unit == "fma")
     return 0

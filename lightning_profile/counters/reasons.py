@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from lightning_profile.counters.products import SPLIT_SUM, TRANSFORM
-from lightning_profile.records import HardwareCount, HardwareKernel
+from lightning_profile.kernel_names import gradient_by_name, kernel_kind, sums_split_product
+from lightning_profile.records import HardwareCount, HardwareKernel, Phase
 
 _TOLERANCE = 0.01
 # The edges of the tile that a block computes, as cuDNN, cuBLAS and CUTLASS write them into names:
 # tilesize128x64x32, 256x64_32x4, sgemm_128x64.
 _TILE = re.compile(r"(?:tilesize|_)(\d{2,3}x\d{2,3}(?:x\d{1,3})?)(?![\dx])")
 _SPLIT = re.compile(r"split_?k|segment_k_on|stream_?k", re.IGNORECASE)
-_GRAD_INPUT = re.compile(r"dgrad|bwd_?data|backward_?data", re.IGNORECASE)
 _ATTENTION = re.compile(r"fmha|flash_|attention", re.IGNORECASE)
 _BACKWARD = re.compile(r"bwd|backward|fmha_cutlassB", re.IGNORECASE)
-_LAYOUT = re.compile(r"nchwToNhwc|nhwcToNchw|tensorTransform|transpose", re.IGNORECASE)
 
 
 def deviation_reason(count: HardwareCount, theoretical_flop: int) -> str:
@@ -48,8 +46,8 @@ def deviation_reason(count: HardwareCount, theoretical_flop: int) -> str:
 def other_kernels(count: HardwareCount) -> str:
     """What runs beside the products, such as ``4 layout conversions, 2 others``; or empty."""
     others = [kernel for kernel in count.kernels if not kernel.product_flop]
-    layouts = sum(bool(_LAYOUT.search(kernel.name)) for kernel in others)
-    sums = sum(bool(SPLIT_SUM.search(kernel.name)) for kernel in others)
+    layouts = sum(kernel_kind(kernel.name) == "layout conversion" for kernel in others)
+    sums = sum(sums_split_product(kernel.name) for kernel in others)
     parts = (
         (layouts, "layout conversion"),
         (sums, "sum of a split product"),
@@ -66,11 +64,11 @@ def _of_more(kernels: Sequence[HardwareKernel], products: Sequence[HardwareKerne
     tiles = dict.fromkeys(tile for each in products for tile in _TILE.findall(each.name))
     if tiles:
         evidence.append(f"tiles of {', '.join(tiles)} are padded")
-    if _matching(_GRAD_INPUT, products):
+    if any(gradient_by_name(kernel.name) is Phase.GRAD_INPUT for kernel in products):
         evidence.append("the input's gradient is computed with zeros around it or between strides")
     if _matching(_SPLIT, kernels):
         evidence.append("the reduction is split, each part padded")
-    if not evidence and _matching(TRANSFORM, products):
+    if not evidence and any(kernel_kind(kernel.name) == "transform" for kernel in products):
         evidence.append("the convolution is computed by a transform")
     return evidence
 

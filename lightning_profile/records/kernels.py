@@ -68,8 +68,8 @@ class DeviceUse:
             than their summed time if there are gaps, less if some ran beside each other;
             ``None`` without kernels, for the rest of a step, and if ``launches_graph``.
         grad_input_device_time_ns: Of a backward, the time of the products that compute the
-            gradient of the input, without what converts or reduces for them; ``None`` if there
-            are none, or one of the row's products can't be told.
+            gradient of the input, sums over the parts of a split product included, conversion of
+            layouts not; ``None`` if there are none, or one of the row's products can't be told.
         grad_weight_device_time_ns: Likewise, the gradient of the weight.
         launches_graph: Whether a CUDA graph was launched, whose kernels may be missing.
     """
