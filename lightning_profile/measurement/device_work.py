@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch._C._autograd import DeviceType
 
@@ -11,6 +11,21 @@ from lightning_profile.records import Kernel
 
 # The runtime's calls that launch a CUDA graph; CUPTI need not show the kernels inside.
 _GRAPH_LAUNCHES = ("cudaGraphLaunch", "cuGraphLaunch")
+
+
+class Launched(NamedTuple):
+    """What an operator launched itself.
+
+    Attributes:
+        kernels: Kernels, copies and memsets; ``None`` where no device was recorded.
+        has_graph: Whether it launched a CUDA graph.
+    """
+
+    kernels: tuple[Kernel, ...] | None
+    has_graph: bool
+
+
+NOT_RECORDED = Launched(None, has_graph=False)
 
 
 class DeviceWork:
@@ -38,24 +53,22 @@ class DeviceWork:
         """Whether the device delivered nothing at all, so that it was not recorded."""
         return not self._streams
 
-    def among(self, device_events: Sequence[Any]) -> tuple[Kernel, ...]:
-        """The work among an operator's runtime calls, what they launched and pictures of ranges."""
+    def launched(self, device_events: Sequence[Any]) -> Launched:
+        """What an operator launched.
+
+        Args:
+            device_events: Its runtime calls, what they launched, and pictures of ranges.
+        """
         kernels = []
+        has_graph = False
         for event in device_events:
             name, start_ns = event.name, event.start_time_ns
             stream = self._streams.get((name, start_ns))
-            if stream is not None:
-                kernels.append(
-                    Kernel(
-                        name=name,
-                        start_ns=start_ns,
-                        device_time_ns=event.duration_time_ns,
-                        stream=stream,
-                    )
-                )
-        return tuple(kernels)
-
-
-def launches_graph(device_events: Sequence[Any]) -> bool:
-    """Whether a CUDA graph is launched by one of an operator's runtime calls."""
-    return any(event.name.startswith(_GRAPH_LAUNCHES) for event in device_events)
+            if stream is None:
+                has_graph |= name.startswith(_GRAPH_LAUNCHES)
+                continue
+            time_ns = event.duration_time_ns
+            kernels.append(
+                Kernel(name=name, start_ns=start_ns, device_time_ns=time_ns, stream=stream)
+            )
+        return Launched(tuple(kernels), has_graph)

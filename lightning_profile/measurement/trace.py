@@ -20,7 +20,7 @@ from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
 from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
-from lightning_profile.measurement.device_work import DeviceWork, launches_graph
+from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork
 from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.records import Allocation, Op
 
@@ -139,7 +139,8 @@ class _Reader:
             is_unknown = not is_counted and lacks_formula(name, is_leaf=not below.operators)
         sequence_number = fields.sequence_number
         is_numbered = sequence_number >= 0
-        device_events = below.device_events
+        device_work = self._device_work
+        launched = device_work.launched(below.device_events) if device_work else NOT_RECORDED
         position = len(self.ops)
         self.ops.append(
             Op(
@@ -157,8 +158,8 @@ class _Reader:
                 counted_elementwise_flop=counted[1],
                 is_uncounted=is_unknown,
                 cast=cast_of(name, flat),
-                launched=self._device_work.among(device_events) if self._device_work else None,
-                launches_graph=bool(device_events) and launches_graph(device_events),
+                launched=launched.kernels,
+                launches_graph=launched.has_graph,
                 product=_product(flat.shapes()) if name == "aten::mm" else None,
                 allocations=tuple(_allocation(child) for child in below.allocations),
             )
