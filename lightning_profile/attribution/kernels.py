@@ -1,15 +1,11 @@
-"""Sums over a row's kernels: by name, from the first to the last, and by gradient.
-
-They are added up once per span; a row then adds up the spans inside of it.
-"""
+"""Sums over a row's kernels: by name, from the first to the last, and by gradient."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lightning_profile.attribution.spans import Row, Span
+from lightning_profile.attribution.spans import Row, Span, with_inside
 from lightning_profile.kernel_names import gradient_by_name, kernel_kind
 from lightning_profile.records import Call, DeviceUse, Kernel, KernelUse, Op, Phase
 
@@ -18,7 +14,7 @@ _PRODUCTS = ("matrix product", "transform")
 
 @dataclass(slots=True)
 class _SpanKernels:
-    """The kernels of one span's own operators."""
+    """Sums over the kernels of an execution."""
 
     by_name: dict[str, tuple[int, int]] = field(default_factory=dict)  # count and time
     start_ns: int | None = None
@@ -33,31 +29,27 @@ class KernelSums:
     Args:
         ops: Recorded operators.
         calls: The window's list of calls.
-        spans: Every span.
+        spans: Every span, each after those around it.
     """
 
     def __init__(
         self, ops: Sequence[Op], calls: Sequence[Call | None], spans: Iterable[Span]
     ) -> None:
-        self._of_span: dict[Span, _SpanKernels] = {}
+        alone = {}
         for span in spans:
-            launching = [op for position in span.ops if (op := ops[position]).launched]
-            if launching:
-                call = None if span.position is None else calls[span.position]
-                self._of_span[span] = _add_up(launching, span.row, call)
+            call = None if span.position is None else calls[span.position]
+            alone[span] = _add_up([ops[position] for position in span.ops], span.row, call)
+        self._totals = with_inside(alone, _merge)
 
-    def use(self, row: Row, spans: Iterable[Span]) -> DeviceUse:
-        """What ``row`` did, of which all ``spans`` are a part."""
-        inside = [(span, self._of_span[span]) for span in spans if span in self._of_span]
-        gradients_ns: dict[Phase, int] = {}
-        if not any(sums.has_untold_product for _, sums in inside):
-            for _, sums in inside:
-                for phase, time_ns in sums.gradients_ns.items():
-                    gradients_ns[phase] = gradients_ns.get(phase, 0) + time_ns
+    def use(self, row: Row, executions: Sequence[Span]) -> DeviceUse:
+        """What ``row`` did in its ``executions``."""
+        totals = [self._totals[span] for span in executions]
+        total = _merge(totals)
+        gradients_ns = {} if total.has_untold_product else total.gradients_ns
         is_rest = row.layer is None and not row.is_optimizer
         return DeviceUse(
-            kernels=_kernel_uses([sums for _, sums in inside]),
-            span_ns=None if is_rest else _span_ns(row, inside),
+            kernels=_kernel_uses(total),
+            span_ns=None if is_rest else _span_ns(totals),
             grad_input_device_time_ns=gradients_ns.get(Phase.GRAD_INPUT),
             grad_weight_device_time_ns=gradients_ns.get(Phase.GRAD_WEIGHT),
         )
@@ -73,12 +65,32 @@ def _add_up(ops: Iterable[Op], row: Row, call: Call | None) -> _SpanKernels:
     return sums
 
 
+def _merge(parts: Sequence[_SpanKernels]) -> _SpanKernels:
+    if len(parts) == 1:
+        return parts[0]
+    merged = _SpanKernels()
+    for part in parts:
+        for name, (count, time_ns) in part.by_name.items():
+            known_count, known_ns = merged.by_name.get(name, (0, 0))
+            merged.by_name[name] = (known_count + count, known_ns + time_ns)
+        for gradient, time_ns in part.gradients_ns.items():
+            merged.gradients_ns[gradient] = merged.gradients_ns.get(gradient, 0) + time_ns
+        merged.has_untold_product |= part.has_untold_product
+        if part.start_ns is not None:
+            _widen(merged, part.start_ns, part.end_ns)
+    return merged
+
+
+def _widen(sums: _SpanKernels, start_ns: int, end_ns: int) -> None:
+    if sums.start_ns is None or start_ns < sums.start_ns:
+        sums.start_ns = start_ns
+    sums.end_ns = max(sums.end_ns, end_ns)
+
+
 def _add(sums: _SpanKernels, kernel: Kernel) -> None:
     count, time_ns = sums.by_name.get(kernel.name, (0, 0))
     sums.by_name[kernel.name] = (count + 1, time_ns + kernel.device_time_ns)
-    if sums.start_ns is None or kernel.start_ns < sums.start_ns:
-        sums.start_ns = kernel.start_ns
-    sums.end_ns = max(sums.end_ns, kernel.end_ns)
+    _widen(sums, kernel.start_ns, kernel.end_ns)
 
 
 def _add_gradient(sums: _SpanKernels, op: Op, kernel: Kernel, call: Call | None) -> None:
@@ -95,34 +107,27 @@ def _add_gradient(sums: _SpanKernels, op: Op, kernel: Kernel, call: Call | None)
         sums.has_untold_product = True
 
 
-def _kernel_uses(spans: Iterable[_SpanKernels]) -> tuple[KernelUse, ...]:
-    by_name: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for sums in spans:
-        for name, part in sums.by_name.items():
-            by_name[name].append(part)
-    times_ns = {name: sum(time_ns for _, time_ns in parts) for name, parts in by_name.items()}
-    total_ns = sum(times_ns.values()) or 1
+def _kernel_uses(sums: _SpanKernels) -> tuple[KernelUse, ...]:
+    """The longest first."""
+    total_ns = sum([time_ns for _, time_ns in sums.by_name.values()]) or 1
     return tuple(
-        KernelUse(
-            name=name,
-            kind=kernel_kind(name),
-            count=sum(count for count, _ in by_name[name]),
-            device_time_ns=times_ns[name],
-            share=times_ns[name] / total_ns,
-        )
-        for name in sorted(times_ns, key=lambda name: -times_ns[name])
+        [
+            KernelUse(
+                name=name,
+                kind=kernel_kind(name),
+                count=count,
+                device_time_ns=time_ns,
+                share=time_ns / total_ns,
+            )
+            for name, (count, time_ns) in sorted(sums.by_name.items(), key=lambda pair: -pair[1][1])
+        ]
     )
 
 
-def _span_ns(row: Row, inside: Iterable[tuple[Span, _SpanKernels]]) -> int | None:
-    """Summed over the executions of the row, as between them others ran."""
-    ends: dict[Span, tuple[int, int]] = {}
-    for span, sums in inside:
-        if sums.start_ns is not None:
-            execution = next(each for each in span.around() if each.row is row)
-            start_ns, end_ns = ends.get(execution, (sums.start_ns, sums.end_ns))
-            ends[execution] = min(start_ns, sums.start_ns), max(end_ns, sums.end_ns)
-    return sum(end - start for start, end in ends.values()) if ends else None
+def _span_ns(executions: Iterable[_SpanKernels]) -> int | None:
+    """Summed over the executions, as between them others ran."""
+    spans_ns = [each.end_ns - each.start_ns for each in executions if each.start_ns is not None]
+    return sum(spans_ns) if spans_ns else None
 
 
 def _gradient(op: Op, kernel: Kernel, call: Call | None) -> Phase | None:

@@ -9,8 +9,8 @@ from lightning_profile.attribution.assignment import Assignment, assign_spans
 from lightning_profile.attribution.interrupted import never_executed
 from lightning_profile.attribution.kernels import KernelSums
 from lightning_profile.attribution.memory import blocks_of, follow_blocks
-from lightning_profile.attribution.spans import Row, Span
-from lightning_profile.attribution.tallies import Tally, merge, tally, totals
+from lightning_profile.attribution.spans import Row, Span, with_inside
+from lightning_profile.attribution.tallies import Tally, merge, tally
 from lightning_profile.records import Call, DeviceUse, Measurement, Op, OperatorUse, Work
 
 
@@ -65,7 +65,7 @@ class _Sums:
             alone[assignment.rest[span.row.step]].cpu_time_ns += sums.python_time_ns
         self._ops = ops
         self._alone = alone
-        self._totals = totals(alone)
+        self._totals = with_inside(alone, merge)
         has_device = any(op.launched is not None for op in ops)
         self._kernels = KernelSums(ops, calls, assignment.spans) if has_device else None
 
@@ -73,7 +73,8 @@ class _Sums:
         """The sums over ``spans``, all that are a part of ``row``; ``own`` are no other row's."""
         executions = [each for each in spans if each.row is row]
         has_layers_inside = len(executions) < len(spans)
-        total = merge([self._totals[each] for each in executions if not each.is_nested])
+        outermost = [each for each in executions if not each.is_nested]
+        total = merge([self._totals[each] for each in outermost])
         direct = merge([self._alone[each] for each in executions])
         work, calls = self._work(total), _calls(executions)
         return Measurement(
@@ -104,7 +105,7 @@ class _Sums:
                 if has_layers_inside or (row.layer is None and not row.is_optimizer)
                 else total.cpu_time_ns + total.python_time_ns
             ),
-            on_device=self._on_device(row, spans, total),
+            on_device=self._on_device(row, outermost, total),
             operators=self._uses(total),
             direct_operators=tuple(direct.counts),
             direct_products=tuple(direct.products),
@@ -124,12 +125,12 @@ class _Sums:
             kernels=sums.kernels if sees_device else None,
         )
 
-    def _on_device(self, row: Row, spans: Sequence[Span], sums: Tally) -> DeviceUse | None:
+    def _on_device(self, row: Row, executions: Sequence[Span], sums: Tally) -> DeviceUse | None:
         if self._kernels is None:
             return None
         if sums.launches_graph:
             return DeviceUse(launches_graph=True)
-        return self._kernels.use(row, spans)
+        return self._kernels.use(row, executions)
 
     def _uses(self, sums: Tally) -> tuple[OperatorUse, ...]:
         """The longest first."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from lightning_profile.records import Phase
+
+_Sums = TypeVar("_Sums")
 
 
 @dataclass(eq=False, slots=True)
@@ -78,3 +83,23 @@ class Span:
     def around(self) -> list[Span]:
         """For each row that it is a part of, the execution that it is inside of, or is."""
         return [each for each in (self, *self.outer) if not each.is_nested]
+
+
+def with_inside(
+    alone: Mapping[Span, _Sums], merge: Callable[[Sequence[_Sums]], _Sums]
+) -> Mapping[Span, _Sums]:
+    """Sums per execution, each merged once with those of the executions directly inside of it.
+
+    Args:
+        alone: Sums over an execution without those inside, each after those around it.
+        merge: Adds up several, and leaves them as they are.
+    """
+    directly_inside: defaultdict[Span, list[Span]] = defaultdict(list)
+    for span in alone:
+        if span.outer:
+            directly_inside[span.outer[0]].append(span)
+    complete: dict[Span, _Sums] = {}
+    for span in reversed(list(alone)):
+        inside = [complete[each] for each in directly_inside[span]]
+        complete[span] = merge([alone[span], *inside])
+    return complete

@@ -1,12 +1,10 @@
-"""What operators did, added up once per execution, and then once into the execution around it."""
+"""What operators did, added up once per execution."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lightning_profile.attribution.spans import Span
 from lightning_profile.records import Op
 
 
@@ -106,23 +104,6 @@ def merge(tallies: Sequence[Tally]) -> Tally:
         merged.products.update(each.products)
         merged.uncounted.update(each.uncounted)
     return merged
-
-
-def totals(tallies: Mapping[Span, Tally]) -> Mapping[Span, Tally]:
-    """Per execution the sums with those of all executions inside of it.
-
-    Args:
-        tallies: Of the executions alone, each after those around it.
-    """
-    directly_inside: defaultdict[Span, list[Span]] = defaultdict(list)
-    for span in tallies:
-        if span.outer:
-            directly_inside[span.outer[0]].append(span)
-    complete: dict[Span, Tally] = {}
-    for span in reversed(list(tallies)):
-        inside = [complete[each] for each in directly_inside[span]]
-        complete[span] = merge([tallies[span], *inside])
-    return complete
 
 
 def _add(sums: dict[str, int], more: Mapping[str, int]) -> None:
