@@ -11,6 +11,7 @@ with gradients enabled), the optimizer's work can't be told from the closure's.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, islice
@@ -55,9 +56,9 @@ def find_optimizer_steps(ops: Sequence[Op]) -> Mapping[int, OptimizerStep]:
     if not steps:
         return {}
     kinds = {name: _kind_by_name(name) for name in {op.name for op in ops}}
-    backward = [
-        _Item(op.start_ns, op.end_ns, _BACKWARD) for op in ops if kinds[op.name] == _BACKWARD
-    ]
+    backward = sorted(
+        [_Item(op.start_ns, op.end_ns, _BACKWARD) for op in ops if kinds[op.name] == _BACKWARD]
+    )
     return {step: OptimizerStep(_own_from_ns(ops, step, kinds, backward)) for step in steps}
 
 
@@ -72,7 +73,8 @@ def _own_from_ns(
 ) -> int | None:
     start_ns, end_ns = ops[step].start_ns, ops[step].end_ns
     items = _directly_in(ops, step, kinds)
-    items += [item for item in backward if start_ns <= item.start_ns <= end_ns]
+    first = bisect_left(backward, start_ns, key=_start_ns)
+    items += backward[first : bisect_right(backward, end_ns, key=_start_ns)]
     items.sort()
     closure_ends_ns = [item.end_ns for item in items if item.kind >= _CLOSURE]
     if not closure_ends_ns:
@@ -85,6 +87,10 @@ def _own_from_ns(
     if not own or any(item.kind != _PLAIN for item in own):
         return None
     return own[0].start_ns
+
+
+def _start_ns(item: _Item) -> int:
+    return item.start_ns
 
 
 def _has_several_evaluations(items: Sequence[_Item]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Mapping
@@ -57,12 +58,12 @@ def output_facts(output: object) -> tuple[TensorFact, ...]:
 def parameter_facts(module: nn.Module) -> tuple[ParameterFact, ...]:
     """The parameters of ``module`` and their roles, without computing a parametrized weight."""
     return tuple(
-        ParameterFact(
-            name=name,
-            shape=tuple(parameter.shape),
-            dtype=parameter.dtype,
-            requires_grad=parameter.requires_grad,
-            role=_role(module, name),
+        _parameter_fact(
+            name,
+            tuple(parameter.shape),
+            parameter.dtype,
+            parameter.requires_grad,
+            _role(module, name),
         )
         for name, parameter in module.named_parameters()
     )
@@ -79,9 +80,26 @@ def _role(module: nn.Module, name: str) -> str:
 
 
 def _fact(name: str, tensor: torch.Tensor, is_grad_enabled: bool) -> TensorFact:
-    return TensorFact(
-        name=name,
-        shape=tuple(tensor.shape),
-        dtype=tensor.dtype,
-        requires_grad=is_grad_enabled and tensor.requires_grad,
+    return _tensor_fact(
+        name, tuple(tensor.shape), tensor.dtype, is_grad_enabled and tensor.requires_grad
+    )
+
+
+# The facts of one window are mostly those of the window before. What is the same object is
+# compared at once, which the look-up of known theory does with all of them.
+
+
+@functools.lru_cache(maxsize=4096)
+def _tensor_fact(
+    name: str, shape: tuple[int, ...], dtype: torch.dtype, requires_grad: bool
+) -> TensorFact:
+    return TensorFact(name=name, shape=shape, dtype=dtype, requires_grad=requires_grad)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parameter_fact(
+    name: str, shape: tuple[int, ...], dtype: torch.dtype, requires_grad: bool, role: str
+) -> ParameterFact:
+    return ParameterFact(
+        name=name, shape=shape, dtype=dtype, requires_grad=requires_grad, role=role
     )
