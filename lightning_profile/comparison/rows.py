@@ -115,7 +115,10 @@ class _Window:
         all_rows = self._rows.get(layer.qualified_name, ())
         if layer.needs_own_work and not any(row.direct_operators for row in all_rows):
             return []
-        rows = {phase: [row for row in all_rows if row.phase is phase] for phase in _PRODUCTS}
+        rows: dict[Phase, list[Measurement]] = {phase: [] for phase in _PRODUCTS}
+        for row in all_rows:
+            if row.phase is not None:
+                rows[row.phase].append(row)
         typical = self._typical_steps(rows[Phase.FORWARD] or rows[Phase.RECOMPUTE])
         comparisons = []
         for phase, own in rows.items():
@@ -181,7 +184,7 @@ class _Window:
         calls: Sequence[CostedCall],
     ) -> tuple[Cost | None, str]:
         """Theory of one step: the sum over its calls and the products of the phase."""
-        has_formula = bool(calls) and all(call.costs is not None for call in calls)
+        has_formula = bool(calls) and None not in [call.costs for call in calls]
         containers: list[Measurement] = []  # without a formula: their own operators have no theory
         if measured is not None and layer.is_container and not has_formula:
             calls, containers = self._inside(measured)
@@ -193,9 +196,9 @@ class _Window:
                 return None, OWN_PRODUCTS.format(", ".join(products))
         if not calls:
             return (sum_costs([]), "") if layer.is_container and measured else (None, "")
-        unknown = list(dict.fromkeys(call.reason for call in calls if call.costs is None))
+        unknown = [call.reason for call in calls if call.costs is None]
         if unknown:
-            return None, "; ".join(unknown)
+            return None, "; ".join(dict.fromkeys(unknown))
         parts = [
             call.costs[product]
             for call in calls
