@@ -1,8 +1,9 @@
 """Theory beside measurement.
 
-rows makes one comparison per layer and phase, rest those of no layer, summary adds up calls and
-steps, memory says what was allocated for what, notes why something is unknown, executed adds what
-the hardware counted, and limits what the device's ceilings allow, by roofline.
+rows makes one comparison per layer and phase, rest those of no layer, and phase_theory adds up
+what they should cost; summary adds up calls and steps, memory says what was allocated for what,
+notes why something is unknown, executed adds what the hardware counted, and limits what the
+device's ceilings allow, by roofline.
 """
 
 from lightning_profile.comparison.executed import with_hardware

@@ -4,41 +4,31 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from lightning_profile.comparison.limits import Limits
 from lightning_profile.comparison.memory import Rounding, memory_table, rounding_of
 from lightning_profile.comparison.notes import (
-    GRAPH_INSIDE,
     IN_GRAPH,
     NO_SHAPES,
     OTHER_SHAPES,
-    OWN_PRODUCTS,
     REPEATED,
     SOME_STEPS,
     cast_note,
     count_note,
     device_note,
-    has_compiled_graph,
     residual_note,
     why_not_measured,
 )
+from lightning_profile.comparison.phase_theory import PRODUCTS, PhaseTheory
 from lightning_profile.comparison.rest import compare_rest
-from lightning_profile.comparison.summary import sum_costs, summarise
+from lightning_profile.comparison.summary import summarise
 from lightning_profile.records import (
     Comparison,
-    Cost,
     CostedCall,
     Layer,
     Measurement,
     Phase,
 )
-
-_PRODUCTS = {
-    Phase.FORWARD: (Phase.FORWARD,),
-    Phase.RECOMPUTE: (Phase.FORWARD,),
-    Phase.BACKWARD: (Phase.GRAD_INPUT, Phase.GRAD_WEIGHT),
-}
 
 
 def compare(
@@ -103,8 +93,8 @@ class _Window:
     ) -> None:
         self._limits = limits
         self._rounding = rounding
+        self._theory = PhaseTheory(layers, calls, rows)
         self._rows = rows
-        self._layers = layers
         self._calls = calls
         self._forwards = _forwards_by_layer(calls)
         self._inferred = _forwards_by_layer(inferred)
@@ -115,7 +105,7 @@ class _Window:
         all_rows = self._rows.get(layer.qualified_name, ())
         if layer.needs_own_work and not any(row.direct_operators for row in all_rows):
             return []
-        rows: dict[Phase, list[Measurement]] = {phase: [] for phase in _PRODUCTS}
+        rows: dict[Phase, list[Measurement]] = {phase: [] for phase in PRODUCTS}
         for row in all_rows:
             if row.phase is not None:
                 rows[row.phase].append(row)
@@ -141,7 +131,7 @@ class _Window:
             calls = self._forward_calls(layer)
         else:
             calls = [call for p in measured.calls if (call := self._calls[p]) is not None]
-        cost, reason = self._cost(layer, phase, measured, calls)
+        cost, reason = self._theory.of_phase(layer, phase, measured, calls)
         if measured is not None and measured.is_repeated:
             cost, reason = None, REPEATED
         if layer.in_compiled_graph:
@@ -176,79 +166,6 @@ class _Window:
             note="; ".join(notes),
         )
 
-    def _cost(
-        self,
-        layer: Layer,
-        phase: Phase,
-        measured: Measurement | None,
-        calls: Sequence[CostedCall],
-    ) -> tuple[Cost | None, str]:
-        """Theory of one step: the sum over its calls and the products of the phase."""
-        has_formula = bool(calls) and None not in [call.costs for call in calls]
-        containers: list[Measurement] = []  # without a formula: their own operators have no theory
-        if measured is not None and layer.is_container and not has_formula:
-            calls, containers = self._inside(measured)
-            operators = [name for each in containers for name in each.direct_operators]
-            products = dict.fromkeys(name for each in containers for name in each.direct_products)
-            if has_compiled_graph(operators):
-                return None, GRAPH_INSIDE
-            if products:
-                return None, OWN_PRODUCTS.format(", ".join(products))
-        if not calls:
-            return (sum_costs([]), "") if layer.is_container and measured else (None, "")
-        unknown = [call.reason for call in calls if call.costs is None]
-        if unknown:
-            return None, "; ".join(dict.fromkeys(unknown))
-        parts = [
-            call.costs[product]
-            for call in calls
-            for product in _PRODUCTS[phase]
-            if call.costs is not None and product in call.costs
-        ]
-        cost = sum_costs(parts)
-        if measured is None and not layer.in_compiled_graph and cost.flop:
-            return None, ""  # it would have cost that, had it run
-        if phase is Phase.BACKWARD and len(calls) > 1:
-            cost = _without_allocated(cost)  # gradients of several calls are added up
-        if layer.is_container and not has_formula:
-            cost = _without_allocated(cost)  # inner results come and go
-            if any(each.direct_operators for each in containers):
-                cost = replace(cost, elementwise_flop=None, read_bytes=None, write_bytes=None)
-        return cost, ""
-
-    def _inside(self, measured: Measurement) -> tuple[list[CostedCall], list[Measurement]]:
-        """What makes up a container's theory.
-
-        Returns:
-            The calls of layers inside, down to the first that has a formula, and the rows of the
-            containers on the way, which have none.
-        """
-        with_theory: list[CostedCall] = []
-        without = set() if measured.layer is None else {measured.layer}
-        for position in measured.calls_inside:
-            call = self._calls[position]
-            if call is None or position in measured.calls or self._is_covered(call, measured):
-                continue
-            if self._layers[call.call.layer].is_container and call.costs is None:
-                without.add(call.call.layer)
-            else:
-                with_theory.append(call)
-        rows = [row for name in without for row in self._rows.get(name, ())]
-        same = (measured.phase, measured.step)
-        return with_theory, [row for row in rows if (row.phase, row.step) == same]
-
-    def _is_covered(self, call: CostedCall, measured: Measurement) -> bool:
-        """Whether a call between this one and the container has a formula of its own."""
-        parent = call.call.parent
-        while parent is not None and parent not in measured.calls:
-            above = self._calls[parent]
-            if above is None:
-                return False
-            if above.costs is not None:
-                return True
-            parent = above.call.parent
-        return False
-
     def _forward_calls(self, layer: Layer) -> list[CostedCall]:
         """The layer's forward calls in the first step that has any."""
         forwards = self._inferred if layer.in_compiled_graph else self._forwards
@@ -275,10 +192,6 @@ class _Window:
         if typical < ran:
             notes.append(OTHER_SHAPES.format(ran, typical))
         return notes
-
-
-def _without_allocated(cost: Cost) -> Cost:
-    return replace(cost, allocated_bytes=None, tensors=None)
 
 
 def _forwards_by_layer(calls: Sequence[CostedCall | None]) -> dict[str, list[CostedCall]]:
