@@ -1,8 +1,9 @@
 """From recorded operators to what each layer did in each step.
 
-spans says which execution of which layer each operator belongs to, optimizer which are the
-optimizer's, memory which blocks outlived the execution that allocated them, and rows adds up per
-layer, phase and step.
+assignment says which execution of which layer (spans) each operator belongs to, optimizer which
+are the optimizer's, interrupted which did nothing, and memory which blocks outlived the execution
+that allocated them. tallies adds up operators per execution, kernels what they did on the device,
+and rows per layer, phase and step.
 """
 
 from lightning_profile.attribution.rows import attribute
