@@ -37,6 +37,8 @@ from lightning_profile.stage_recorder import StageRecorder, warn_of_missed
 from lightning_profile.trainer_facts import dataset_name, run_folder, steps_to_come
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lightning_profile.counters import LayerPhase
     from lightning_profile.pipeline import Analyst
     from lightning_profile.records import HardwareCount, Unavailable
@@ -135,6 +137,13 @@ class LayerProfiler(Callback):
         """Open the window, or begin a step in it."""
         if batch_idx >= self._train.wake_at:
             self._begin_step(self._train, pl_module, batch, batch_idx)
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """Note, in the window, where autograd will add up gradients."""
+        if self._train.is_open:
+            self._guard(lambda: self._train.before_backward(loss))
 
     def on_train_batch_end(
         self,

@@ -95,6 +95,7 @@ class Analyst:
             recording.calls,
             memory_device=device.type,
             reported={layer.qualified_name for layer in rows},
+            graphs=recording.graphs,
         )
         steps = steps_of_one_batch_size(batch_sizes)
         comparisons = compare(

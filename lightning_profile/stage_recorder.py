@@ -23,6 +23,7 @@ from lightning_profile.trainer_facts import has_graph_without_wrapper, step_invo
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
+    from torch import Tensor
 
     from lightning_profile.step_capture import StepCapture
 
@@ -128,6 +129,11 @@ class StageRecorder:
                 )
             self._batch_sizes[batch_idx] = batch_size(batch)
             self._window.begin_step(batch_idx)
+
+    def before_backward(self, loss: Tensor) -> None:
+        """The gradients of ``loss`` are about to be computed."""
+        if self._window is not None:
+            self._window.before_backward(loss)
 
     def end_step(self) -> bool:
         """A batch has ended; whether it was the window's last."""

@@ -18,6 +18,7 @@ import torch
 from lightning_profile.measurement import Recording
 from lightning_profile.records import (
     Allocation,
+    BackwardGraph,
     Call,
     Kernel,
     Op,
@@ -59,6 +60,7 @@ def write(path: Path, recorded: Recorded) -> None:
     recording = about.pop("recording")
     document = about | {
         "steps": recording.steps,
+        "graphs": [list(graph.shared.items()) for graph in recording.graphs],
         "calls": [None if call is None else _plain(call) for call in recording.calls],
         "ops": {name: [_plain(getattr(op, name)) for op in recording.ops] for name in _OP_FIELDS},
     }
@@ -74,6 +76,7 @@ def read(path: Path) -> Recorded:
     recording = Recording(
         steps=tuple(document.pop("steps")),
         calls=tuple(None if call is None else _call(call) for call in document.pop("calls")),
+        graphs=tuple(_graph(nodes) for nodes in document.pop("graphs")),
         ops=tuple(_op(dict(zip(_OP_FIELDS, values, strict=True))) for values in rows),
     )
     return Recorded(recording=recording, **document)
@@ -103,6 +106,10 @@ def _call(values: dict[str, Any]) -> Call:
             "phase": Phase(values["phase"]),
         }
     )
+
+
+def _graph(nodes: Sequence[tuple[int, Sequence[int]]]) -> BackwardGraph:
+    return BackwardGraph({node: tuple(tensors) for node, tensors in nodes})
 
 
 def _facts(kind: type[TensorFact], facts: Sequence[dict[str, Any]]) -> tuple[Any, ...]:

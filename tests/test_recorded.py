@@ -51,9 +51,15 @@ class Analysed:
 @pytest.fixture(params=FILES, ids=lambda path: path.name.partition(".")[0], scope="module")
 def analysed(request: pytest.FixtureRequest) -> Analysed:
     recorded = read(request.param)
-    layers = select_layers(MODELS[recorded.model](), None).watched
+    layers = select_layers(MODELS[recorded.model](), "all").watched
     recording, device_type = recorded.recording, recorded.device_type
-    rows = attribute(recording.ops, recording.calls, memory_device=device_type)
+    rows = attribute(
+        recording.ops,
+        recording.calls,
+        memory_device=device_type,
+        reported={layer.qualified_name for layer in layers if layer.has_row},
+        graphs=recording.graphs,
+    )
     comparisons = compare(
         layers,
         KnownTheory().cost_calls(layers, recording.calls),
@@ -84,10 +90,17 @@ def test_a_file_gives_back_what_was_recorded(tmp_path: Path) -> None:
 def test_every_layer_ran_forward_and_backward(analysed: Analysed) -> None:
     for each in analysed.comparisons:
         assert each.measured is not None
-        assert (each.steps, each.calls) == ((1, 1) if each.layer else (1, 0))
+        calls = _calls(each.layer) if each.layer else 0
+        assert (each.steps, each.calls) == (1, calls)
     of_layers = [each.phase for each in analysed.comparisons if each.layer]
-    assert of_layers == [Phase.FORWARD, Phase.BACKWARD] * len(analysed.layers)
+    # A Sequential runs no operators of its own.
+    rows = [layer for layer in analysed.layers if not isinstance(layer.module, nn.Sequential)]
+    assert of_layers == [Phase.FORWARD, Phase.BACKWARD] * len(rows)
     assert [each.is_optimizer for each in analysed.comparisons if not each.layer] == [True, False]
+
+
+def _calls(layer: Layer) -> int:
+    return 2 if layer.qualified_name == "block.relu" else 1
 
 
 def test_counts_equal_theory(analysed: Analysed) -> None:
@@ -109,7 +122,8 @@ def test_rows_add_up_to_the_step(analysed: Analysed) -> None:
         for block in op.allocations
         if block.bytes > 0 and block.device_type == analysed.recorded.device_type
     )
-    assert sum(row.allocated_bytes + row.workspace_bytes for row in rows) == handed_out
+    outermost = [row for row in rows if row.layer in (None, "(model)")]
+    assert sum(row.allocated_bytes + row.workspace_bytes for row in outermost) == handed_out
     if analysed.recorded.device_type != "cpu":
         kernels = [kernel for op in ops for kernel in op.launched or ()]
         assert sum(row.own.kernels or 0 for row in rows) == len(kernels)
@@ -147,6 +161,23 @@ def _layer_whose_gradient_is_added_to_its_neighbours(analysed: Analysed) -> Laye
         (gradient,) = [part for part in each.memory.parts if part.operator is None]
         assert each.memory.residual_bytes == -gradient.bytes
     return left[0].layer if left else None
+
+
+def test_the_branches_of_a_block_are_added_up_in_its_backward(analysed: Analysed) -> None:
+    sums = {
+        (row.layer, row.phase): use
+        for row in analysed.measurements
+        if not row.is_optimizer
+        for use in row.operators
+        if use.name in ("aten::add", "aten::add_") and row.phase is not Phase.FORWARD
+    }
+    if analysed.recorded.model != "resnet_block":
+        assert not sums
+        return
+    assert set(sums) == {("block", Phase.BACKWARD), ("(model)", Phase.BACKWARD)}
+    use = sums["block", Phase.BACKWARD]
+    assert use.count == 1
+    assert use.device_time_ns is None or use.device_time_ns > 0
 
 
 def test_the_optimizers_row_has_the_update_only(analysed: Analysed) -> None:

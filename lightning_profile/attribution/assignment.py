@@ -2,8 +2,9 @@
 
 An operator belongs to the nearest of its ancestors (itself first) that is known: the range that
 marks a call of a layer, which makes it forward or recompute, or an autograd node whose sequence
-number stems from such a call, which makes it backward. What an optimizer's step runs beside them
-is the optimizer's. All else is the rest, so that the rows of a step add up to the step.
+number stems from such a call, which makes it backward. Sums of gradients that autograd's engine
+makes between its nodes have a rule of their own (gradient_sums). What an optimizer's step runs
+beside them is the optimizer's. All else is the rest, so that the rows of a step add up to the step.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lightning_profile.attribution.gradient_sums import calls_of_gradient_sums, is_gradient_sum
 from lightning_profile.attribution.optimizer import find_optimizer_steps
 from lightning_profile.attribution.spans import Row, Span
-from lightning_profile.records import Call, Op, Phase
-
-_SUMS = ("aten::add", "aten::add_")
+from lightning_profile.records import BackwardGraph, Call, Op, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +36,38 @@ class Assignment:
     optimizers: Mapping[int, tuple[Span, int]]
 
 
-def assign_spans(ops: Sequence[Op], calls: Sequence[Call | None]) -> Assignment:
+def assign_spans(
+    ops: Sequence[Op], calls: Sequence[Call | None], graphs: Sequence[BackwardGraph] = ()
+) -> Assignment:
     """The span of each operator.
 
     Args:
         ops: Recorded operators, parents before children.
         calls: The window's list of calls that the operators' ``call`` fields point into.
+        graphs: Of the window's backward passes, as far as they are known.
     """
     spans = _Spans(calls)
     rest = {step: spans.add(Row(step)) for step in dict.fromkeys([op.step for op in ops])}
     optimizers = _optimizers(ops, rest)
     creators = _forward_calls(ops, calls)
+    gradient_sums = calls_of_gradient_sums(ops, calls, graphs, creators)
     nodes_run: set[tuple[int, int | None, int]] = set()
     assigned: list[Span] = []
     for position, op in enumerate(ops):
-        parent, forward_thread = op.parent, op.forward_thread
+        parent = op.parent
         span: Span | None = None
         if op.call is not None:
-            call = calls[op.call]
-            span = None if call is None else spans.of(op.call, call.phase, op.step)
-        elif forward_thread is not None:  # the engine's call of a node, or the node
-            creator = creators.get((forward_thread, op.sequence_number))
-            if creator is not None:
-                span = spans.of(creator, Phase.BACKWARD, op.step)
+            span = spans.of_call(op.call, op.step)
+        elif op.forward_thread is not None:  # the engine's call of a node, or the node
+            creator = creators.get((op.forward_thread, op.sequence_number))
+            span = spans.of(creator, Phase.BACKWARD, op.step)
             if span is not None and op.is_autograd_node:
-                node = (forward_thread, op.sequence_number, op.step)
-                if node in nodes_run:
-                    _note_repetition(span)
-                nodes_run.add(node)
+                _note_run(span, (op.forward_thread, op.sequence_number, op.step), nodes_run)
+        elif is_gradient_sum(op, ops):
+            span = spans.of(gradient_sums.get(position), Phase.BACKWARD, op.step) or rest[op.step]
         if span is None and parent is not None:
-            if parent in optimizers and op.start_ns >= optimizers[parent][1]:
-                span = optimizers[parent][0]
-            elif op.name not in _SUMS or not _is_engines_call(ops[parent]):
-                span = assigned[parent]
+            is_optimizers = parent in optimizers and op.start_ns >= optimizers[parent][1]
+            span = optimizers[parent][0] if is_optimizers else assigned[parent]
         span = span or rest[op.step]
         assigned.append(span)
         span.ops.append(position)
@@ -76,20 +75,14 @@ def assign_spans(ops: Sequence[Op], calls: Sequence[Call | None]) -> Assignment:
     return Assignment(assigned, [*spans.all, *of_optimizers], rest, optimizers)
 
 
-def _note_repetition(span: Span) -> None:
-    for each in span.around():
-        each.row.is_repeated = True
-
-
-def _is_engines_call(op: Op) -> bool:
-    """Whether it is the engine's call of a node.
-
-    Where the engine itself adds up the gradients of several users of one tensor, that is no
-    layer's work. What else it does around a node is the layer's: it reduces and casts gradients
-    to what they are gradients of (a bias that was broadcast), and frees what the node no longer
-    needs.
-    """
-    return op.forward_thread is not None and not op.is_autograd_node
+def _note_run(
+    span: Span, node: tuple[int, int | None, int], nodes_run: set[tuple[int, int | None, int]]
+) -> None:
+    """A node of ``span`` runs; if it did before in this step, the rows say so."""
+    if node in nodes_run:
+        for each in span.around():
+            each.row.is_repeated = True
+    nodes_run.add(node)
 
 
 def _optimizers(ops: Sequence[Op], rest: Mapping[int, Span]) -> dict[int, tuple[Span, int]]:
@@ -127,10 +120,15 @@ class _Spans:
         self.all.append(span)
         return span
 
-    def of(self, position: int, phase: Phase, step: int) -> Span | None:
-        """The execution of ``phase`` for the call at ``position``; ``None`` if it failed."""
+    def of_call(self, position: int, step: int) -> Span | None:
+        """The execution that the call at ``position`` is; ``None`` if it failed."""
         call = self._calls[position]
-        if call is None:
+        return None if call is None else self.of(position, call.phase, step)
+
+    def of(self, position: int | None, phase: Phase, step: int) -> Span | None:
+        """The execution of ``phase`` for the call at ``position``; ``None`` if it failed."""
+        call = None if position is None else self._calls[position]
+        if position is None or call is None:
             return None
         span = self._known.get((position, phase, step))
         if span is None:

@@ -11,7 +11,15 @@ from lightning_profile.attribution.kernels import KernelSums
 from lightning_profile.attribution.memory import blocks_of, follow_blocks
 from lightning_profile.attribution.spans import Row, Span, with_inside
 from lightning_profile.attribution.tallies import Tally, merge, tally
-from lightning_profile.records import Call, DeviceUse, Measurement, Op, OperatorUse, Work
+from lightning_profile.records import (
+    BackwardGraph,
+    Call,
+    DeviceUse,
+    Measurement,
+    Op,
+    OperatorUse,
+    Work,
+)
 
 
 def attribute(
@@ -20,6 +28,7 @@ def attribute(
     *,
     memory_device: str,
     reported: Collection[str] | None = None,
+    graphs: Sequence[BackwardGraph] = (),
 ) -> list[Measurement]:
     """Measurements per layer, phase and step, of each step's optimizer, and of each step's rest.
 
@@ -29,10 +38,11 @@ def attribute(
         memory_device: Type of the device whose allocations are reported, ``cpu`` or ``cuda``.
         reported: Qualified names of the layers among which a row's own part is told from the
             rest; ``None`` for all that were called.
+        graphs: Of the window's backward passes, as far as they are known.
     """
     if reported is None:
         reported = {call.layer for call in calls if call is not None}
-    assignment = assign_spans(ops, calls)
+    assignment = assign_spans(ops, calls, graphs)
     follow_blocks(ops, assignment, memory_device)
     inside: defaultdict[Row, list[Span]] = defaultdict(list)
     own: defaultdict[Row, list[Span]] = defaultdict(list)

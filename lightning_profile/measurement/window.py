@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity
 from torch.profiler.profiler import _KinetoProfile
 
 from lightning_profile.measurement.calls import CallRecorder
+from lightning_profile.measurement.graph import backward_graph
 from lightning_profile.measurement.invocations import Invocation
 from lightning_profile.measurement.other_profilers import (
     LostWindowError,
@@ -18,7 +19,7 @@ from lightning_profile.measurement.other_profilers import (
     session_of_another,
 )
 from lightning_profile.measurement.trace import mark_begin, mark_end, read_ops
-from lightning_profile.records import Call, Layer, Op
+from lightning_profile.records import BackwardGraph, Call, Layer, Op
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,14 @@ class Recording:
         calls: Calls of the selected layers; ``None`` for one that did not return.
         ops: Recorded operators, parents before children.
         invocations: Calls into graphs of ``torch.compile`` in the first step.
+        graphs: Of the backward passes that were announced.
     """
 
     steps: tuple[int, ...]
     calls: tuple[Call | None, ...]
     ops: tuple[Op, ...]
     invocations: tuple[Invocation, ...] = ()
+    graphs: tuple[BackwardGraph, ...] = ()
 
 
 class Window:
@@ -56,6 +59,7 @@ class Window:
             profile_memory=True,
         )
         self._calls = CallRecorder(layers)
+        self._graphs: list[BackwardGraph] = []
         self._steps: list[int] = []
         self._is_recording = False
         self._lost_to: str | None = None  # the profiler that took the session
@@ -90,6 +94,11 @@ class Window:
         self._steps.append(step)
         self._calls.step = step
         mark_begin(step)
+
+    def before_backward(self, loss: torch.Tensor) -> None:
+        """The gradients of ``loss`` are about to be computed."""
+        if self._calls.step is not None:
+            self._graphs.append(backward_graph(loss))
 
     def end_step(self) -> None:
         """The batch has ended, its backward pass and optimizer step included.
@@ -145,4 +154,5 @@ class Window:
             calls=tuple(self._calls.calls),
             ops=tuple(read_ops(results, has_device=self._has_device)),
             invocations=tuple(self._calls.invocations),
+            graphs=tuple(self._graphs),
         )

@@ -36,7 +36,14 @@ from lightning_profile.records.hardware import (
 )
 from lightning_profile.records.kernels import DeviceUse, Kernel, KernelKind, KernelUse
 from lightning_profile.records.layers import Call, Layer, ParameterFact, Phase, TensorFact
-from lightning_profile.records.measurements import Allocation, Measurement, Op, OperatorUse, Work
+from lightning_profile.records.measurements import (
+    Allocation,
+    BackwardGraph,
+    Measurement,
+    Op,
+    OperatorUse,
+    Work,
+)
 from lightning_profile.records.memory import Block, MemoryKind, MemoryPart, MemoryTable
 from lightning_profile.records.results import (
     Comparison,
@@ -52,6 +59,7 @@ __all__ = [
     "AllocatedTensor",
     "Allocation",
     "ArithmeticKind",
+    "BackwardGraph",
     "Block",
     "Call",
     "Ceilings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lightning_profile.records.kernels import DeviceUse, Kernel
@@ -88,6 +89,19 @@ class Op:
         if self.launched is None:
             return None
         return sum(kernel.device_time_ns for kernel in self.launched)
+
+
+@dataclass(frozen=True, slots=True)
+class BackwardGraph:
+    """Where autograd has to add up gradients in one backward pass.
+
+    Attributes:
+        shared: By a node's number, the tensors that it and other nodes, or it twice, have
+            gradients of, in the order in which the node hands these over. A tensor is a number
+            that means nothing else.
+    """
+
+    shared: Mapping[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

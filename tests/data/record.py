@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, optim
 
 from lightning_profile.devices import describe_device
-from lightning_profile.measurement import Recording, Window, allocator_settings
+from lightning_profile.measurement import Window, allocator_settings
 from lightning_profile.selection import select_layers
 from tests.data.models import MODELS, batch_of
 from tests.recordings import Recorded, write
@@ -35,15 +35,16 @@ def record(model_name: str, precision: str, device: torch.device) -> Recorded:
     model = MODELS[model_name]().to(device)
     optimizer = optim.Adam(model.parameters())
     images, labels = batch_of(model_name, device)
+    window = Window(select_layers(model, "all").watched, device)
 
     def closure() -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = F.cross_entropy(model(images), labels)
         optimizer.zero_grad()
+        window.before_backward(loss)
         loss.backward()
         return loss
 
-    window = Window(select_layers(model, None).watched, device)
     for _ in range(_STEPS_BEFORE):
         optimizer.step(closure)
     window.warm_up()
@@ -60,7 +61,7 @@ def record(model_name: str, precision: str, device: torch.device) -> Recorded:
         device_name=describe_device(device).name,
         torch_version=torch.__version__,
         allocator_settings=allocator_settings(),
-        recording=Recording(steps=recording.steps, calls=recording.calls, ops=recording.ops),
+        recording=recording,
     )
 
 

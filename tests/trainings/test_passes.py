@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -284,3 +285,41 @@ def test_keywords_dictionaries_and_tuples_are_read(tmp_path: Path) -> None:
     once = 2 * 8 * 144 * 9
     for name in ("pair", "pair.conv"):
         assert flop(rows, name) == {"forward": both(once), "backward": both(once)}
+
+
+class Encoder(Model):
+    """Two residual branches around attention, and two backward passes in a step, by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Linear(8, 4)
+        self.automatic_optimization = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.norm(self.conv2(self.conv1(images))).flatten(2).transpose(1, 2)
+        return self.head(self.encoder(hidden)).mean(1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        for _ in range(2):  # two backward passes in one step
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(F.cross_entropy(self(batch[0]), batch[1] % 4))
+            optimizer.step()
+
+
+def test_gradients_of_branches_are_added_up_in_the_block_and_not_in_the_rest(
+    tmp_path: Path,
+) -> None:
+    profile(tmp_path, "all", model=Encoder)
+    lines = next(tmp_path.rglob("layer_profile.jsonl")).read_text().splitlines()
+    window = json.loads(lines[-1])
+    sums = {
+        row["layer"]: use["count"]
+        for row in window["steps"]
+        if row["phase"] != "forward" and not row["is_optimizer"]
+        for use in row["operators"]
+        if use["name"] in ("aten::add", "aten::add_")
+    }
+    # In each pass: the inputs of both branches, and what query, key and value are parts of.
+    assert sums == {"(model)": 2 * 4, "encoder": 2 * 4, "encoder.self_attn": 2 * 2}
