@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -30,7 +31,7 @@ from lightning_profile.options import (
 )
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.records import Layer
-from lightning_profile.report import RunReport, quantities_by_row
+from lightning_profile.report import RunFolder, RunReport, quantities_by_row
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Pattern, Selection, list_patterns, select_layers
 from lightning_profile.stage_recorder import StageRecorder, warn_of_missed
@@ -96,10 +97,26 @@ class LayerProfiler(Callback):
         self._stages = {name: recorders[name] for name in names}
         self._layers: Sequence[Layer] = ()
         self._report: RunReport | None = None
+        self._folder: RunFolder | None = None
         self._analyst: Analyst | None = None
         self._ranks = RankGatherer()
         self._is_active = False  # between the start of fit and its end
         self._complained: set[str] = set()
+
+    @property
+    def patterns(self) -> Sequence[Pattern] | None:
+        """The layers as they were named; ``None`` for every layer with parameters."""
+        return self._patterns
+
+    @property
+    def schedule(self) -> Schedule:
+        """When in an epoch the window is open."""
+        return self._schedule
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the files of the last training are; ``None`` before there are any."""
+        return None if self._folder is None else self._folder.path
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layers, and say what will be profiled and where the results go.
@@ -246,7 +263,8 @@ class LayerProfiler(Callback):
         self._report = RunReport(
             selection.rows, self._schedule, is_resumed=trainer.ckpt_path is not None
         )
-        self._report.open(trainer.loggers, run_folder(trainer, log_dir))
+        self._folder = run_folder(trainer, log_dir)
+        self._report.open(trainer.loggers, self._folder)
         self._report.announce(selection.resolved)
 
     def _plan(self, stage: str, plan: Callable[[], None]) -> None:

@@ -7,7 +7,12 @@ device's ceilings allow, by roofline.
 """
 
 from lightning_profile.comparison.executed import with_hardware
-from lightning_profile.comparison.limits import Limits, exceed, without_rooflines
+from lightning_profile.comparison.limits import (
+    Limits,
+    exceed,
+    product_kind,
+    without_rooflines,
+)
 from lightning_profile.comparison.roofline import roofline
 from lightning_profile.comparison.rows import compare
 from lightning_profile.comparison.summary import steps_of_one_batch_size, sum_costs
@@ -16,6 +21,7 @@ __all__ = [
     "Limits",
     "compare",
     "exceed",
+    "product_kind",
     "roofline",
     "steps_of_one_batch_size",
     "sum_costs",

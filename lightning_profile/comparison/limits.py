@@ -19,8 +19,8 @@ from lightning_profile.records import (
     Roofline,
 )
 
-_Product = Literal["matmul", "convolution", "recurrent"]
-KindOf = Callable[[dtype, _Product], ArithmeticKind | None]
+ProductKind = Literal["matmul", "convolution", "recurrent"]
+KindOf = Callable[[dtype, ProductKind], ArithmeticKind | None]
 
 _CONVOLUTIONS = (
     nn.Conv1d,
@@ -72,12 +72,7 @@ class Limits:
     def _flop_per_s(self, layer: Layer, element_type: dtype | None) -> float | None:
         if layer.is_container or element_type is None:
             return None  # layers of several kinds may be inside
-        product: _Product = "matmul"
-        if isinstance(layer.module, _CONVOLUTIONS):
-            product = "convolution"
-        elif isinstance(layer.module, _RECURRENT):
-            product = "recurrent"
-        kind = self.kind_of(element_type, product)
+        kind = self.kind_of(element_type, product_kind(layer.module))
         # torch has kernels of its own for depthwise convolutions, which know no TF32.
         if kind == "tf32" and getattr(layer.module, "groups", 1) > 1:
             return None
@@ -109,3 +104,10 @@ def without_rooflines(comparisons: Sequence[Comparison]) -> list[Comparison]:
         else each
         for each in comparisons
     ]
+
+
+def product_kind(module: nn.Module) -> ProductKind:
+    """How the products of a layer, not of a container, are computed."""
+    if isinstance(module, _CONVOLUTIONS):
+        return "convolution"
+    return "recurrent" if isinstance(module, _RECURRENT) else "matmul"

@@ -29,6 +29,11 @@ class RunFolder:
         self._path: Path | None = None
         self._lock: FileLock | None = None
 
+    @property
+    def path(self) -> Path | None:
+        """The folder; ``None`` before it was claimed."""
+        return self._path
+
     def claim(self) -> Path:
         """The folder, made anew if it is gone.
 
