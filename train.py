@@ -1,6 +1,7 @@
 """Train the MNIST CNN and see what its layers should cost beside what they do cost.
 
 python train.py --batch_size 128
+python train.py --batch_size 16 32 64 128 256 512 1024
 tensorboard --logdir logs
 """
 
@@ -18,6 +19,8 @@ import re
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TextIO
 
@@ -28,11 +31,15 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_profile import LayerProfiler, NvtxRanges, Schedule
-from lightning_profile.mnist import DataError, MnistClassifier, MnistDataModule
+from lightning_profile.mnist import TRAIN_SAMPLES, DataError, MnistClassifier, MnistDataModule
 from lightning_profile.report import new_version
 from lightning_profile.selection import select_layers
+from lightning_profile.study import StudyError, command_line
+from lightning_profile.study.batch_sizes import check_batch_sizes
+from lightning_profile.study.training import Training
 
 _RUNS = "mnist"  # the folder in the log folder
+_STUDY_CONFIG = Path(__file__).parent / "configs" / "batch_size_study.yaml"
 
 # Lightning's remarks that a reader of this program can't act on, and why.
 _REMARKS = (
@@ -41,6 +48,7 @@ _REMARKS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*GPU available but not used.*",  # the accelerator was named
     ".*You are using a CUDA device.*Tensor Cores.*",
+    ".*LightningCLI's args parameter.*",  # a study's trainings are told theirs
     ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
 )
 
@@ -53,15 +61,19 @@ _MISTAKES = (
     ValueError,
 )
 _LONGEST_MESSAGE = 500
+_INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 _DESCRIPTION = """Train the MNIST CNN while its layers are profiled: once an epoch a few steps are
 recorded, and what a layer should cost on paper is shown beside what it did cost, in TensorBoard
 (tensorboard --logdir logs), in LOG_DIR/mnist/version_N/layer_profile.csv and .jsonl, and in a table
-at the end."""
-_USAGE = """python train.py [--batch_size N] [--layers NAME ...] [--dataset {auto,mnist,digits}]
+at the end. Several batch sizes make a study: each is trained for a few steps, and how the layers'
+cost grows is in LOG_DIR/batch_size_study/version_N/report.html."""
+_USAGE = """python train.py [--batch_size N [N ...]] [--layers NAME ...]
+                [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
                 [--counters {none,ncu}] [--empirical_roofline {true,false}]
-                [--nvtx {true,false}]
+                [--nvtx {true,false}] [--find_limit] [--project DEVICE ...]
+                [--study {continue,new}]
                 [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
                 [--config FILE] [--trainer.max_epochs N] [--trainer.OPTION VALUE ...]"""
 
@@ -71,7 +83,12 @@ class TrainingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the short options and let them reach the data."""
-        parser.add_argument("--batch_size", type=int, default=128, help="Images per training step.")
+        parser.add_argument(
+            "--batch_size",
+            type=int,
+            default=128,
+            help="Images per training step; several numbers make a study.",
+        )
         parser.add_argument(
             "--layers",
             nargs="+",
@@ -109,6 +126,7 @@ class TrainingCLI(LightningCLI):
             default=False,
             help="Whether to mark the layers by NVTX ranges, for NVIDIA's own profilers.",
         )
+        command_line.add_study_arguments(parser)
         parser.add_class_arguments(Schedule, "schedule")
         for name in ("batch_size", "dataset", "data_dir"):
             parser.link_arguments(name, f"data.{name}")
@@ -151,8 +169,11 @@ class LoggerOfOneRun(TensorBoardLogger):
         return int(new_version(Path(self.root_dir)).name.removeprefix("version_"))
 
 
-def build_cli() -> TrainingCLI:
+def build_cli(arguments: Sequence[str]) -> TrainingCLI:
     """Model, data, trainer and, unless it is switched off, the profiler from the command line.
+
+    Args:
+        arguments: What stands behind the program's name.
 
     Raises:
         ArgumentError: If an option is unknown or has a value of a wrong type.
@@ -165,6 +186,7 @@ def build_cli() -> TrainingCLI:
     cli = TrainingCLI(
         MnistClassifier,
         MnistDataModule,
+        args=list(arguments),
         run=False,
         seed_everything_default=42,
         auto_configure_optimizers=False,
@@ -195,16 +217,48 @@ def build_cli() -> TrainingCLI:
 
 
 def main() -> None:
-    """Train, test, and say what came out."""
+    """Train, test, and say what came out; or study how it depends on the batch size."""
     quieten()
+    sizes, others = command_line.split_batch_sizes(sys.argv[1:])
+    if len(sizes) > 1:
+        _study(sizes, others)
+    else:
+        _train(sys.argv[1:])
+
+
+def prepare_point(arguments: Sequence[str], batch_size: int) -> Training:
+    """The training of one batch size of a study, in the process of its own that it gets."""
+    quieten()
+    cli = build_cli([f"--config={_STUDY_CONFIG}", *arguments, f"--batch_size={batch_size}"])
+    _log_to_own_version(cli)
+    return Training(trainer=cli.trainer, model=cli.model, data=cli.datamodule)
+
+
+def _study(sizes: Sequence[str], arguments: Sequence[str]) -> None:
+    """Train several batch sizes in turn, and write how the layers' cost grows."""
     try:
-        cli = build_cli()
+        ordered = check_batch_sizes(sizes)
+        cli = build_cli([f"--config={_STUDY_CONFIG}", *arguments, f"--batch_size={ordered[-1]}"])
+        _require_writable(cli.config.log_dir)
+        training = Training(trainer=cli.trainer, model=cli.model, data=cli.datamodule)
+        plan = command_line.plan_study(ordered, cli.config, training, TRAIN_SAMPLES)
+        cli.datamodule.prepare_data()
+        command_line.run(partial(prepare_point, tuple(arguments)), plan)
+    except (DataError, StudyError) as error:
+        _fail(error, status=1)
+    except _MISTAKES as error:
+        _fail(error, status=2)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _train(arguments: Sequence[str]) -> None:
+    try:
+        cli = build_cli(arguments)
+        command_line.require_study(cli.config)
         _require_writable(cli.config.log_dir)
         _require_writable(cli.trainer.default_root_dir)
-        if cli.logs_by_default:
-            cli.trainer.loggers = [
-                LoggerOfOneRun(cli.config.log_dir, _RUNS, default_hp_metric=False)
-            ]
+        _log_to_own_version(cli)
     except _MISTAKES as error:
         _fail(error, status=2)
     trainer = cli.trainer
@@ -226,6 +280,11 @@ def main() -> None:
         print(f"Trained {epochs}; nothing was tested")
     else:
         print(f"Test accuracy after {epochs}: {accuracy:.2%}")
+
+
+def _log_to_own_version(cli: TrainingCLI) -> None:
+    if cli.logs_by_default:
+        cli.trainer.loggers = [LoggerOfOneRun(cli.config.log_dir, _RUNS, default_hp_metric=False)]
 
 
 def quieten() -> None:

@@ -40,7 +40,12 @@ STAGES = {
     "comparison",
     "report",
 }
-OTHERS = {"schedule", "options", "ranks", "collector", "mnist"}  # no part of the pipeline
+OTHERS = {"schedule", "options", "ranks", "collector", "mnist", "study"}  # not in the pipeline
+# A study trains through the callback, and reads what the pipeline wrote.
+STUDY_READS = {"callback", "schedule", "selection", "devices", "comparison", "report"}
+STUDY = PACKAGE / "study"
+STUDY_TRAINS = {"training.py", "clock.py", "run.py"}  # the files that know Lightning
+ONLY_IN = {"matplotlib": {"figures.py"}, "jinja2": {"report.py"}, "markdown_it": {"report.py"}}
 SCHEDULE_READERS = {"report", "options"}  # the schedule is part of what a run reports
 
 
@@ -78,6 +83,8 @@ def test_a_stage_imports_only_records_and_itself(path: Path) -> None:
     allowed = {stage} | SHARED | ({"schedule"} if stage in SCHEDULE_READERS else set())
     if stage == "mnist":
         allowed = {"mnist"}
+    if stage == "study":
+        allowed |= STUDY_READS
     assert _imported_stages(path) <= allowed
 
 
@@ -87,6 +94,50 @@ def test_only_the_demo_imports_the_demo() -> None:
         for path in PACKAGE.rglob("*.py")
         if _stage(path) != "mnist" and "mnist" in _imported_stages(path)
     ]
+
+
+def test_nothing_that_a_study_is_built_on_imports_it() -> None:
+    assert not [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if _stage(path) != "study" and "study" in _imported_stages(path)
+    ]
+
+
+def _packages(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    names = {
+        alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
+    } | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in names}
+
+
+def test_of_a_study_few_files_know_lightning_and_one_each_what_the_report_needs() -> None:
+    packages = {path.name: _packages(path) for path in STUDY.rglob("*.py")}
+    assert {n for n, used in packages.items() if "pytorch_lightning" in used} == STUDY_TRAINS
+    for package, files in ONLY_IN.items():
+        assert {name for name, used in packages.items() if package in used} == files
+
+
+def test_a_training_of_a_study_loads_nothing_that_only_its_report_needs() -> None:
+    program = (
+        "import sys, torchmetrics, rich.markdown\n"  # where matplotlib is, torchmetrics loads it
+        "before = set(sys.modules)\n"
+        "import train\n"
+        "import lightning_profile.study.training\n"
+        "new = {name for name in set(sys.modules) - before}\n"
+        "study = 'lightning_profile.study'\n"
+        "print([name for name in new if name.startswith(('matplotlib', 'markdown_it'))\n"
+        "       or name in (study + '.figures', study + '.report')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PACKAGE.parent,
+    )
+    assert done.stdout == "[]\n", done.stdout + done.stderr
 
 
 def test_importing_does_nothing_and_needs_no_demo_package(tmp_path: Path) -> None:

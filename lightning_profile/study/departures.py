@@ -1,0 +1,183 @@
+"""Where a series leaves its straight line, and why, as far as what was recorded tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lightning_profile.report.units import format_bytes
+from lightning_profile.study.point import Row
+from lightning_profile.study.series import Series
+
+_TOLERANCE_OF_COUNTS = 1e-3
+TOLERANCE_OF_TIMES = 0.1  # of a clock on a machine that does other things too
+SEGMENT_BYTES = 2 * 2**20  # in which CUDA's allocator takes memory from the device
+_BLOCK_BYTES = 512  # to which it rounds
+_JUMP = 2  # times
+FEW_PAGE_FAULTS = 10  # per sample
+_NAMES_SHOWN = 2
+_LONGEST_NAME = 60
+UNEXPLAINED = "no reason seen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """One batch size at which a value is not on the line of its series.
+
+    Attributes:
+        batch_size: Where.
+        value: What it is.
+        on_line: What the line says.
+        reason: Why, or that no reason was seen.
+    """
+
+    batch_size: int
+    value: float
+    on_line: float
+    reason: str
+
+    @property
+    def share(self) -> float:
+        """How far it is from the line, as a part of the line's value or its own if that is 0."""
+        return (self.value - self.on_line) / (abs(self.on_line) or abs(self.value))
+
+
+def departures(series: Series, rows: Mapping[int, Row]) -> list[Departure]:
+    """Where ``series`` leaves its line; empty if it does not, or has none.
+
+    A count leaves it by a thousandth, a time by a tenth and if none of the recorded steps was as
+    the line says.
+
+    Args:
+        series: A quantity over the batch sizes.
+        rows: Its row at each of them.
+    """
+    line = series.line
+    if line is None or line.r_squared is None:
+        return []
+    found = []
+    for size, value in series.values.items():
+        on_line = float(line.at(size))
+        departure = Departure(batch_size=size, value=value, on_line=on_line, reason="")
+        least, greatest = series.ranges.get(size, (value, value))
+        tolerance = _TOLERANCE_OF_COUNTS if series.quantity.is_exact else TOLERANCE_OF_TIMES
+        if abs(value - on_line) > tolerance * abs(value) and not least <= on_line <= greatest:
+            reason = _reason(series, rows, departure)
+            found.append(Departure(batch_size=size, value=value, on_line=on_line, reason=reason))
+    return found
+
+
+def _reason(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+    causes: Sequence[Callable[[Series, Mapping[int, Row], Departure], str]] = (
+        (_rounding, _segments, _workspace, _algorithm)
+        if series.quantity.unit == "B"
+        else (_algorithm, _launch, _roofline_bound, _page_faults)
+        if series.quantity.unit == "ns"
+        else (_algorithm,)
+    )
+    found = [cause(series, rows, departure) for cause in causes]
+    return "; ".join(each for each in found if each) or UNEXPLAINED
+
+
+def _rounding(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+    """The allocator hands out whole blocks: what it rounds is less than one per tensor."""
+    values = rows[departure.batch_size].values
+    theory = series.theory.get(departure.batch_size)
+    rounded = values.get("rounding_bytes")
+    if theory is None or series.quantity.name != "allocated_bytes" or departure.value == theory:
+        return ""
+    extra = departure.value - theory
+    is_rounding = extra == rounded if rounded is not None else 0 < extra < _BLOCK_BYTES
+    return f"the allocator's rounding to whole blocks, {format_bytes(extra)}" if is_rounding else ""
+
+
+def _segments(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+    """Memory is reserved in whole segments and kept from what was freed."""
+    is_held = series.quantity.name in ("reserved_bytes", "cached_bytes", "peak_reserved_bytes")
+    if not is_held or any(value % SEGMENT_BYTES for value in series.values.values()):
+        return ""
+    return f"memory is reserved in segments of {format_bytes(SEGMENT_BYTES)} and more, and kept"
+
+
+def _workspace(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+    """A kernel's scratch that jumps."""
+    if series.quantity.name == "workspace_bytes":
+        return ""
+    jump = workspace_jump(rows, departure.batch_size)
+    return "" if jump is None else f"workspace per sample: {jump}"
+
+
+def workspace_jump(rows: Mapping[int, Row], batch_size: int) -> str | None:
+    """How the workspace per sample differs from that of the next smaller, or else larger, size."""
+    per_sample = {
+        size: row.values["workspace_bytes"] / size
+        for size, row in rows.items()
+        if "workspace_bytes" in row.values
+    }
+    other = neighbour(list(per_sample), batch_size)
+    if other is None:
+        return None
+    here, there = per_sample[batch_size], per_sample[other]
+    if abs(here - there) <= TOLERANCE_OF_TIMES * max(here, there):
+        return None
+    return f"{format_bytes(here)}, at batch size {other} {format_bytes(there)}"
+
+
+def _algorithm(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+    """Other kernels, or operators, than at the neighbour."""
+    other = neighbour(list(rows), departure.batch_size)
+    if other is None:
+        return ""
+    change = algorithm_change(rows[other], rows[departure.batch_size])
+    return "" if change is None else f"{change}, unlike at batch size {other}"
+
+
+def algorithm_change(before: Row, after: Row) -> str | None:
+    """What runs in ``after`` in place of what ran in ``before``; ``None`` if it is the same."""
+    old, new = set(before.algorithms), set(after.algorithms)
+    if not old or not new or old == new:
+        return None
+    parts = []
+    if new - old:
+        parts.append(f"runs {_names(new - old)}")
+    if old - new:
+        parts.append(f"no longer {_names(old - new)}")
+    return " and ".join(parts)
+
+
+def _launch(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+    is_launch = rows[departure.batch_size].bound == "launch"
+    return "bound by launches: the device waits for the host" if is_launch else ""
+
+
+def _roofline_bound(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+    """On another side of the roofline's knee than the largest batch."""
+    here, last = rows[departure.batch_size].bound, rows[max(rows)].bound
+    if {here, last} != {"memory", "compute"}:
+        return ""
+    return f"below the roofline's knee: bound by {here}, at batch size {max(rows)} by {last}"
+
+
+def _page_faults(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+    """More or fewer pages from the operating system than at the largest batch."""
+    last = max(rows)
+    faults = [rows[size].values.get("page_faults") for size in (departure.batch_size, last)]
+    if faults[0] is None or faults[1] is None:
+        return ""
+    here, there = faults[0] / departure.batch_size, faults[1] / last
+    if max(here, there) <= _JUMP * max(FEW_PAGE_FAULTS, min(here, there)):
+        return ""
+    return f"{here:.2g} page faults per sample of the step, at batch size {last} {there:.2g}"
+
+
+def neighbour(sizes: Sequence[int], batch_size: int) -> int | None:
+    """The next smaller batch size, of the smallest the next larger."""
+    smaller = [size for size in sizes if size < batch_size]
+    larger = [size for size in sizes if size > batch_size]
+    return max(smaller) if smaller else min(larger, default=None)
+
+
+def _names(names: set[str]) -> str:
+    shown = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in names]
+    more = f" and {len(shown) - _NAMES_SHOWN} more" if len(shown) > _NAMES_SHOWN else ""
+    return ", ".join(f"`{name}`" for name in sorted(shown)[:_NAMES_SHOWN]) + more

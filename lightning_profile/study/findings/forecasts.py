@@ -1,0 +1,95 @@
+"""What the small batches say of the largest, how large a batch can be, and other devices."""
+
+from __future__ import annotations
+
+from lightning_profile.report.units import format_bytes, format_time
+from lightning_profile.study.analysis import Analysis
+from lightning_profile.study.findings.words import listed, percent, sizes
+from lightning_profile.study.prediction import Prediction
+from lightning_profile.study.projection import merged
+from lightning_profile.study.series import row_name
+
+
+def predictions(analysis: Analysis) -> list[str]:
+    """How far the line through the small batches is from the whole step at the largest."""
+    return [_prediction(each) for each in analysis.predictions if each.series.row == analysis.step]
+
+
+def _prediction(each: Prediction) -> str:
+    quantity = each.series.quantity
+    start = (
+        f"From {sizes(each.batch_sizes)}, a straight line predicts "
+        f"{quantity.format(each.predicted)} of {quantity.title} at batch size {each.batch_size}"
+    )
+    if each.measured is None or each.error is None:
+        return f"{start}, which could not be measured."
+    return (
+        f"{start}; measured were {quantity.format(each.measured)}: the prediction is "
+        f"{percent(each.error)} too {'high' if each.error > 0 else 'low'}."
+    )
+
+
+def out_of_memory(analysis: Analysis) -> list[str]:
+    """Which batch sizes did not fit, and what they asked for."""
+    return [
+        f"Batch size {point.batch_size} ran out of memory"
+        + (
+            f", as it asked for {format_bytes(point.requested_bytes)} more."
+            if point.requested_bytes is not None
+            else "; how much it asked for is unknown."
+        )
+        for point in analysis.points
+        if point.status == "out of memory" and not point.is_trial
+    ]
+
+
+def largest_fitting(analysis: Analysis) -> list[str]:
+    """How large a batch should fit in memory, and whether it did."""
+    limit = analysis.limit
+    if limit is None:
+        return []
+    memory = format_bytes(limit.capacity_bytes)
+    if limit.is_all_data:
+        sentence = (
+            f"By the line of peak memory, all {limit.batch_size:,} training samples should fit in "
+            f"one batch: memory, {memory}, sets no limit here"
+        )
+    else:
+        sentence = (
+            f"By the line of peak memory, batches of up to {limit.batch_size:,} samples should fit "
+            f"in the {memory} that the training can have"
+        )
+    tried = [
+        point
+        for point in analysis.points
+        if point.is_trial and point.batch_size == limit.batch_size
+    ]
+    if not tried:
+        return [f"{sentence}; this was not tried."]
+    outcome = {
+        "finished": "it was tried, and fits",
+        "out of memory": "it was tried, and ran out of memory",
+        "failed": f"it was tried, and failed for another reason ({tried[0].message})",
+    }[tried[0].status]
+    return [f"{sentence}; {outcome}."]
+
+
+def projections(analysis: Analysis) -> list[str]:
+    """The least time on other devices at the largest batch size, of the layers in detail."""
+    sentences = []
+    for row in analysis.layer_rows:
+        found = [each for each in analysis.projections if each.row == row]
+        if not found or row[:2] not in analysis.in_detail:
+            continue
+        size = max(found[0].times_ns)
+        times = listed(
+            f"{format_time(each.times_ns[size])} on {names} ({each.arithmetic}"
+            f"{'' if each.knee is None else f', knee at batch size {each.knee}'})"
+            for names, each in merged(found)
+            if size in each.times_ns
+        )
+        sentences.append(
+            f"Projection, not measured: {row_name(row)} would take at least {times} at batch size "
+            f"{size}."
+        )
+    return sentences

@@ -1,0 +1,157 @@
+"""Whether FLOPs, bytes and time grow in a straight line."""
+
+from __future__ import annotations
+
+from lightning_profile.report.units import format_bytes, format_exact
+from lightning_profile.study.analysis import Analysis
+from lightning_profile.study.departures import TOLERANCE_OF_TIMES
+from lightning_profile.study.findings.words import listed, off_line, percent, rows_named, sizes
+from lightning_profile.study.fit import Line, show_r_squared, straight_part
+from lightning_profile.study.series import Series, row_name
+
+
+def counted_flop(analysis: Analysis) -> list[str]:
+    """Whether the FLOPs counted lie on theory's line."""
+    return _flop(analysis, "counted_flop", "FLOPs counted over the operators that ran")
+
+
+def hardware_flop(analysis: Analysis) -> list[str]:
+    """Whether the FLOPs that the hardware executed do."""
+    return _flop(analysis, "hardware_flop", "FLOPs that the hardware executed")
+
+
+def _flop(analysis: Analysis, name: str, words: str) -> list[str]:
+    """One sentence for all rows that are as theory has it, one for each that is not."""
+    as_in_theory: list[Series] = []
+    sentences = []
+    for row in analysis.layer_rows:
+        series = analysis.of(row, name)
+        if series is None or series.line is None or series.line.r_squared is None:
+            continue
+        line, theory = series.line, series.theory_line
+        if not line.is_exact:
+            worst = max(
+                analysis.departures[row, name], key=lambda each: abs(each.share), default=None
+            )
+            where = (
+                ""
+                if worst is None
+                else f"; the farthest, at batch size {worst.batch_size}, is "
+                f"{percent(worst.share)} {'above' if worst.share > 0 else 'below'} it"
+            )
+            sentences.append(
+                f"The {words} of {row_name(row)} do not lie on a straight line "
+                f"(R² = {show_r_squared(line)}{where})."
+            )
+        elif theory is None:
+            sentences.append(
+                f"The {words} of {row_name(row)} lie on a straight line exactly (R² = 1): "
+                f"{_per_sample(series)}. There is no theory beside them."
+            )
+        elif (line.slope, line.intercept) == (theory.slope, theory.intercept):
+            if line.slope:
+                as_in_theory.append(series)
+        else:
+            ratio = float(line.slope / theory.slope) if theory.slope else None
+            slopes = "theory has none" if ratio is None else f"{ratio:.3g} times theory's"
+            sentences.append(
+                f"The {words} of {row_name(row)} lie on a straight line exactly (R² = 1), but its "
+                f"slope is {_per_sample(series)}, {slopes}."
+            )
+    if as_in_theory:
+        slopes = listed(f"{each.name} {_per_sample(each)}" for each in as_in_theory[:4])
+        more = f", and so on for {len(as_in_theory)} rows" if len(as_in_theory) > 4 else ""
+        sentences.insert(
+            0,
+            f"The {words} lie on theory's straight line exactly (R² = 1, the same slope, the same "
+            f"intercept): {slopes}{more}.",
+        )
+    return sentences
+
+
+def _per_sample(series: Series) -> str:
+    line = series.line
+    slope = 0 if line is None else line.slope
+    whole = format_exact(int(slope), "") if slope == int(slope) else f"{float(slope):,.1f}"
+    return f"{whole} FLOPs per sample"
+
+
+def allocated_bytes(analysis: Analysis) -> list[str]:
+    """Whether what stays allocated is what theory says."""
+    same, sentences = [], []
+    for row in analysis.layer_rows:
+        series = analysis.of(row, "allocated_bytes")
+        if series is None or not series.theory:
+            continue
+        gaps = {
+            size: series.values[size] - theory
+            for size, theory in series.theory.items()
+            if size in series.values and series.values[size] != theory
+        }
+        if not gaps:
+            same.append(row)
+            continue
+        worst = max(gaps, key=lambda size: abs(gaps[size]))
+        sentences.append(
+            f"What {row_name(row)} leaves allocated differs from theory at {sizes(list(gaps))}, "
+            f"by {format_bytes(gaps[worst])} at batch size {worst} "
+            f"({percent(gaps[worst] / series.values[worst])} of it)."
+        )
+    if same:
+        sentences.insert(
+            0,
+            f"What {rows_named(same)} leave{'s' if len(same) == 1 else ''} allocated is what "
+            f"theory says, to the byte, at every batch size.",
+        )
+    return sentences
+
+
+def time_growth(analysis: Analysis) -> list[str]:
+    """Whether the time of the step and of the layers in detail grows in a straight line."""
+    sentences = []
+    rows = [row for row in analysis.layer_rows if row[:2] in analysis.in_detail]
+    for row in [analysis.step, *rows]:
+        series = analysis.time_of(row) if row in analysis.rows else None
+        if series is None or series.line is None or series.line.r_squared is None:
+            continue
+        line, left = series.line, analysis.departures[row, series.quantity.name]
+        r_squared = f"R² = {show_r_squared(line)}"
+        what = f"The {series.quantity.title} of {row_name(row)}"
+        if left:
+            sentences.append(
+                f"{what} does not grow in one straight line: it leaves its line ({r_squared}) by "
+                f"more than a tenth at {off_line(series, left)}. {_straight_part(series)}"
+            )
+        else:
+            sentences.append(
+                f"{what} grows in a straight line within a tenth ({r_squared}): "
+                f"{series.quantity.format(float(line.slope))} per sample and "
+                f"{_beside(series, float(line.intercept))}."
+            )
+    return sentences
+
+
+def _straight_part(series: Series) -> str:
+    """How far it is straight from the smallest batch on, and what comes then."""
+    found = straight_part(list(series.values), list(series.values.values()), TOLERANCE_OF_TIMES)
+    if found is None:
+        return "No three batch sizes from the smallest on lie on a line either."
+    straight, line = found
+    after = [size for size in series.values if size > straight[-1]]
+    if not after:
+        return f"All lie within a tenth of their value on {_slope(series, line)}."
+    times = float(series.values[after[0]] / line.at(after[0]))
+    return (
+        f"Up to batch size {straight[-1]} it is straight ({_slope(series, line)}); at {after[0]} "
+        f"it is {times:.3g} times what that line says."
+    )
+
+
+def _slope(series: Series, line: Line) -> str:
+    return f"{series.quantity.format(float(line.slope))} per sample"
+
+
+def _beside(series: Series, intercept: float) -> str:
+    if intercept < 0:
+        return f"{series.quantity.format(-intercept)} less than proportional"
+    return f"{series.quantity.format(intercept)} whatever the batch size"

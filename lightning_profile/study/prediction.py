@@ -1,0 +1,117 @@
+"""What the small batches say about the largest, and about the largest that fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning_profile.study.fit import Line, fit_line
+from lightning_profile.study.point import Point
+from lightning_profile.study.series import Series
+
+# What must fit: on a GPU what the caching allocator holds, on a host the process.
+_HELD = ("peak_reserved_bytes", "peak_resident_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A value of the largest batch size, from the line through the smaller half.
+
+    Attributes:
+        series: The quantity.
+        batch_sizes: Those that the line was drawn through.
+        line: That line.
+        batch_size: The largest.
+        predicted: What the line says.
+        measured: What it was; ``None`` if it ran out of memory.
+    """
+
+    series: Series
+    batch_sizes: Sequence[int]
+    line: Line
+    batch_size: int
+    predicted: float
+    measured: float | None
+
+    @property
+    def error(self) -> float | None:
+        """Predicted over measured, less 1."""
+        return self.predicted / self.measured - 1 if self.measured else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The largest batch size whose training should fit in memory.
+
+    Attributes:
+        batch_size: It; the data's size if that is less.
+        capacity_bytes: What the device has for this training.
+        line: Peak memory over the batch size.
+        quantity: Of what the peak is.
+        is_all_data: Whether memory would do for more samples than the data has.
+    """
+
+    batch_size: int
+    capacity_bytes: int
+    line: Line
+    quantity: str
+    is_all_data: bool
+
+
+def predict(series: Series, largest: int) -> Prediction | None:
+    """The value at ``largest`` from the smaller half of the batch sizes.
+
+    Args:
+        series: A quantity that grows.
+        largest: The study's largest batch size; it may have run out of memory.
+
+    Returns:
+        The prediction; ``None`` if fewer than two smaller batch sizes were measured, or their
+        line falls.
+    """
+    measured = [size for size in series.values if size < largest]
+    half = measured[: max(2, (len(measured) + 2) // 2)]
+    line = fit_line(half, [series.values[size] for size in half])
+    if line is None or not series.quantity.grows or line.slope < 0:
+        return None
+    return Prediction(
+        series=series,
+        batch_sizes=half,
+        line=line,
+        batch_size=largest,
+        predicted=float(line.at(largest)),
+        measured=series.values.get(largest),
+    )
+
+
+def predict_limit(points: Sequence[Point], most_samples: int | None = None) -> Limit | None:
+    """The largest batch that should fit; ``None`` if memory or its growth is unknown.
+
+    Args:
+        points: Of the study.
+        most_samples: What the training data has; ``None`` if unknown.
+    """
+    measured = [point for point in points if point.is_measured and point.machine is not None]
+    capacities = [point.machine.capacity_bytes for point in measured if point.machine is not None]
+    known = [capacity for capacity in capacities if capacity is not None]
+    held = next(
+        (name for name in _HELD if all(name in point.rows[0].values for point in measured)), None
+    )
+    if held is None or not known:
+        return None
+    line = fit_line(
+        [point.batch_size for point in measured], [point.rows[0].values[held] for point in measured]
+    )
+    if line is None or line.slope <= 0:
+        return None
+    capacity = min(known)
+    size = max(0, math.floor((capacity - line.intercept) / line.slope))
+    is_all_data = most_samples is not None and size >= most_samples
+    return Limit(
+        batch_size=most_samples if is_all_data and most_samples is not None else size,
+        capacity_bytes=capacity,
+        line=line,
+        quantity=held,
+        is_all_data=is_all_data,
+    )
