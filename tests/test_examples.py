@@ -162,3 +162,19 @@ def test_gan(tmp_path: Path) -> None:
         for kind in ("theoretical", "counted"):
             assert flop(forward, kind) == forward_calls[network] * one
             assert flop(backward, kind) == products_in_backward[name] * one
+
+
+def test_batch_size_study(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "batch_size_study.py"), "--batch_sizes", "4", "8"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    *_, last = done.stdout.splitlines()
+    assert last == f"Each sample adds {2 * 256 * 256} FLOPs to the forward of Linear-2"
+    assert (tmp_path / "logs" / "mlp_study" / "version_0" / "report.html").exists()

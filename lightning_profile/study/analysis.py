@@ -68,7 +68,9 @@ class Analysis:
     def in_detail(self) -> list[tuple[str, str]]:
         """Layer and qualified name of the layers that take the longest, in the model's order."""
         times: dict[tuple[str, str], float] = {}
-        for key in self.layer_rows:
+        # A container's row sums up its layers': where there are layers, it is none of the longest.
+        leaves = [key for key in self.layer_rows if next(iter(self.rows[key].values())).product]
+        for key in leaves or self.layer_rows:
             series = self.time_of(key)
             longest = 0.0 if series is None else series.values[max(series.values)]
             times[key[:2]] = times.get(key[:2], 0.0) + longest

@@ -13,7 +13,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_profile.schedule import Schedule
-from lightning_profile.study.memory import capacity_bytes, page_faults, peaks, reset_peaks
+from lightning_profile.study.memory import capacity_bytes, peaks, reset_peaks
+from lightning_profile.study.process_usage import Usage, usage
 
 _UNTYPICAL = 2  # steps at the start of a training, and after the reading of a window
 _BLOCK = 3  # steps; a GPU is waited for between blocks only, as it is ahead of the host
@@ -30,18 +31,18 @@ class StepClock(Callback):
         super().__init__()
         self._schedule = schedule
         self._blocks_ns: list[float] = []  # per step
-        self._faults: list[float] = []  # per step
+        self._counts: dict[str, list[float]] = {}  # per step, by name
         self._window = range(0)
-        self._started: tuple[int, int, int | None] | None = None  # step, time, faults
+        self._started: tuple[int, int, Usage | None] | None = None  # step, time
         self.capacity_bytes: int | None = None
         self._peaks: dict[str, int] = {}
 
     @property
     def values(self) -> dict[str, float]:
-        """Wall time and page faults per step and peaks, by name; the unknown is left out."""
+        """Per step wall time, page faults, interruptions; peaks. The unknown is left out."""
         times = {"wall_time_ns": median(self._blocks_ns)} if self._blocks_ns else {}
-        faults = {"page_faults": round(median(self._faults))} if self._faults else {}
-        return {**times, **self._peaks, **faults}
+        counts = {name: round(median(each)) for name, each in self._counts.items()}
+        return {**times, **self._peaks, **counts}
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -70,14 +71,19 @@ class StepClock(Callback):
             self._started = None
             return
         if started is not None:
-            first, started_ns, faults_before = started
-            if batch_idx - first < _BLOCK and batch_idx + 1 != window.start:
+            first, started_ns, before = started
+            steps = batch_idx - first
+            if steps < _BLOCK and batch_idx + 1 != window.start:
                 return
-            self._blocks_ns.append((_now_ns(pl_module.device) - started_ns) / (batch_idx - first))
-            faults = page_faults()
-            if faults is not None and faults_before is not None:
-                self._faults.append((faults - faults_before) / (batch_idx - first))
-        self._started = batch_idx, _now_ns(pl_module.device), page_faults()
+            self._blocks_ns.append((_now_ns(pl_module.device) - started_ns) / steps)
+            self._count(before, usage(), steps)
+        self._started = batch_idx, _now_ns(pl_module.device), usage()
+
+    def _count(self, before: Usage | None, after: Usage | None, steps: int) -> None:
+        if before is not None and after is not None:
+            for name in ("page_faults", "interruptions"):
+                count = (getattr(after, name) - getattr(before, name)) / steps
+                self._counts.setdefault(name, []).append(count)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the peaks."""

@@ -87,6 +87,8 @@ def plan_study(
     Raises:
         ValueError: If something makes no sense.
     """
+    if not config.profile:
+        raise ValueError("a study measures layers, so it needs --profile true")
     settings = config.as_dict()
     for name in _NO_SETTINGS:
         settings.pop(name, None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_profile.report.units import format_bytes
+from lightning_profile.study.fit import fit_line
 from lightning_profile.study.point import Row
 from lightning_profile.study.series import Series
 
@@ -109,15 +110,16 @@ def _workspace(series: Series, rows: Mapping[int, Row], departure: Departure) ->
 
 def workspace_jump(rows: Mapping[int, Row], batch_size: int) -> str | None:
     """How the workspace per sample differs from that of the next smaller, or else larger, size."""
-    per_sample = {
-        size: row.values["workspace_bytes"] / size
+    workspace = {
+        size: row.values["workspace_bytes"]
         for size, row in rows.items()
         if "workspace_bytes" in row.values
     }
-    other = neighbour(list(per_sample), batch_size)
-    if other is None:
+    other = neighbour(list(workspace), batch_size)
+    line = fit_line(list(workspace), list(workspace.values()))
+    if other is None or line is None or line.is_exact:  # a constant part is no jump
         return None
-    here, there = per_sample[batch_size], per_sample[other]
+    here, there = workspace[batch_size] / batch_size, workspace[other] / other
     if abs(here - there) <= TOLERANCE_OF_TIMES * max(here, there):
         return None
     return f"{format_bytes(here)}, at batch size {other} {format_bytes(there)}"
@@ -180,4 +182,5 @@ def neighbour(sizes: Sequence[int], batch_size: int) -> int | None:
 def _names(names: set[str]) -> str:
     shown = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in names]
     more = f" and {len(shown) - _NAMES_SHOWN} more" if len(shown) > _NAMES_SHOWN else ""
-    return ", ".join(f"`{name}`" for name in sorted(shown)[:_NAMES_SHOWN]) + more
+    quoted = [f"`{name.replace('`', '')}`" for name in sorted(shown)[:_NAMES_SHOWN]]
+    return ", ".join(quoted) + more

@@ -71,19 +71,6 @@ def limit_to_capacity() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (min([capacity, *known]), hard))
 
 
-def page_faults() -> int | None:
-    """Pages that the system has given this process without reading a file; ``None`` on Windows.
-
-    Linux zeroes each. Where an allocator gives memory back at once, as glibc's does with blocks
-    beyond 32 MiB (mallopt(3), M_MMAP_THRESHOLD), every allocation pays for all its pages anew.
-    """
-    try:
-        import resource  # noqa: PLC0415  (only Unix has it)
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-
 def _kib(path: Path, name: str) -> int | None:
     """A line such as ``VmHWM:   123 kB``, which means KiB, in bytes."""
     try:

@@ -105,6 +105,7 @@ KNOWN = {
         Quantity(name="cpu_time_ns", title="CPU time", theory="roofline_time_ns"),
         Quantity(name="roofline_time_ns", title="time, roofline"),
         Quantity(name="page_faults", title="page faults", grows=False),
+        Quantity(name="interruptions", title="interruptions", grows=False),
         Quantity(name="kernels", title="kernels", grows=False),
         Quantity(name="flop_per_s", title="achieved rate", grows=False),
         Quantity(name="flop_per_byte", title="arithmetic intensity", grows=False),

@@ -18,11 +18,17 @@ from lightning_profile.report.units import format_bytes
 from lightning_profile.study import tables
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.figures import Drawing
-from lightning_profile.study.findings.surroundings import failed_points, several_devices
+from lightning_profile.study.findings.surroundings import (
+    busy_machine,
+    failed_points,
+    several_devices,
+)
 from lightning_profile.study.projection import merged
 from lightning_profile.study.tables import Table
 
 _FIGURE = re.compile(r"<p>(<img [^>]*>)</p>\n<p><em>(.*)</em></p>")
+_CODE = re.compile(r"(`[^`]*`)")
+_MARKUP = re.compile(r"([\\`*\[\]<>])")
 MARKDOWN_NAME, HTML_NAME = "report.md", "report.html"
 
 
@@ -60,7 +66,7 @@ def _content(
     names = [layer for layer, _ in analysis.in_detail]
     subject = names[0] if len(names) == 1 else "a model's layers"
     predicted = analysis.predictions[0] if analysis.predictions else None
-    warnings = [*several_devices(analysis), *failed_points(analysis)]
+    warnings = [*several_devices(analysis), *failed_points(analysis), *busy_machine(analysis)]
     return {
         "title": f"How the cost of {subject} grows with the batch size",
         "sizes": ", ".join(sizes),
@@ -147,8 +153,11 @@ def _cell(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that may hold what Markdown reads as markup, such as a kernel's name with brackets."""
-    return text.replace("<", "&lt;").replace("*", "\\*").replace("\n", " ")
+    """Text that may hold what Markdown reads as markup; what stands in backquotes is code."""
+    parts = _CODE.split(" ".join(text.split()))
+    return "".join(
+        part if number % 2 else _MARKUP.sub(r"\\\1", part) for number, part in enumerate(parts)
+    )
 
 
 def _html(text: str, folder: Path) -> str:

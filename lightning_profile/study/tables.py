@@ -136,6 +136,7 @@ def overview_table(analysis: Analysis, size: int) -> Table:
         columns=["layer", "phase", "FLOPs", "R²", "time", "R²", "of the roofline", "bound"],
         rows=[] if is_complete else rows,
         words=2,
+        has_remarks=True,
     )
 
 

@@ -24,7 +24,11 @@ from lightning_profile.study.findings.growth import (
     time_growth,
 )
 from lightning_profile.study.findings.memory import reserved_memory, workspace_thresholds
-from lightning_profile.study.findings.surroundings import failed_points, several_devices
+from lightning_profile.study.findings.surroundings import (
+    busy_machine,
+    failed_points,
+    several_devices,
+)
 from lightning_profile.study.findings.time import (
     cheapest_batch,
     distance_from_roofline,
@@ -36,6 +40,7 @@ from lightning_profile.study.findings.time import (
 FINDINGS: Sequence[Callable[[Analysis], list[str]]] = (
     several_devices,
     failed_points,
+    busy_machine,
     counted_flop,
     hardware_flop,
     allocated_bytes,

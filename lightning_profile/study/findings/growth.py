@@ -5,9 +5,18 @@ from __future__ import annotations
 from lightning_profile.report.units import format_bytes, format_exact
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.departures import TOLERANCE_OF_TIMES
-from lightning_profile.study.findings.words import listed, off_line, percent, rows_named, sizes
+from lightning_profile.study.findings.words import (
+    listed,
+    off_line,
+    percent,
+    rows_named,
+    sizes,
+    times,
+)
 from lightning_profile.study.fit import Line, show_r_squared, straight_part
 from lightning_profile.study.series import Series, row_name
+
+_THE_SAME = 1.25  # times
 
 
 def counted_flop(analysis: Analysis) -> list[str]:
@@ -30,18 +39,9 @@ def _flop(analysis: Analysis, name: str, words: str) -> list[str]:
             continue
         line, theory = series.line, series.theory_line
         if not line.is_exact:
-            worst = max(
-                analysis.departures[row, name], key=lambda each: abs(each.share), default=None
-            )
-            where = (
-                ""
-                if worst is None
-                else f"; the farthest, at batch size {worst.batch_size}, is "
-                f"{percent(worst.share)} {'above' if worst.share > 0 else 'below'} it"
-            )
             sentences.append(
                 f"The {words} of {row_name(row)} do not lie on a straight line "
-                f"(R² = {show_r_squared(line)}{where})."
+                f"(R² = {show_r_squared(line)}){_farthest_from_theory(series)}."
             )
         elif theory is None:
             sentences.append(
@@ -59,6 +59,7 @@ def _flop(analysis: Analysis, name: str, words: str) -> list[str]:
                 f"slope is {_per_sample(series)}, {slopes}."
             )
     if as_in_theory:
+        as_in_theory.sort(key=lambda each: each.row[:2] not in analysis.in_detail)
         slopes = listed(f"{each.name} {_per_sample(each)}" for each in as_in_theory[:4])
         more = f", and so on for {len(as_in_theory)} rows" if len(as_in_theory) > 4 else ""
         sentences.insert(
@@ -67,6 +68,21 @@ def _flop(analysis: Analysis, name: str, words: str) -> list[str]:
             f"intercept): {slopes}{more}.",
         )
     return sentences
+
+
+def _farthest_from_theory(series: Series) -> str:
+    shares = {
+        size: series.values[size] / theory - 1
+        for size, theory in series.theory.items()
+        if theory and size in series.values
+    }
+    if not shares:
+        return ""
+    size = max(shares, key=lambda each: abs(shares[each]))
+    side = "above" if shares[size] > 0 else "below"
+    return (
+        f"; the farthest from theory, at batch size {size}, are {percent(shares[size])} {side} it"
+    )
 
 
 def _per_sample(series: Series) -> str:
@@ -117,6 +133,13 @@ def time_growth(analysis: Analysis) -> list[str]:
         line, left = series.line, analysis.departures[row, series.quantity.name]
         r_squared = f"R² = {show_r_squared(line)}"
         what = f"The {series.quantity.title} of {row_name(row)}"
+        least, greatest = min(series.values.values()), max(series.values.values())
+        if line.slope <= 0 or greatest < _THE_SAME * least:
+            sentences.append(
+                f"{what} does not grow with the batch: it is between "
+                f"{series.quantity.format(least)} and {series.quantity.format(greatest)}."
+            )
+            continue
         if left:
             sentences.append(
                 f"{what} does not grow in one straight line: it leaves its line ({r_squared}) by "
@@ -140,10 +163,10 @@ def _straight_part(series: Series) -> str:
     after = [size for size in series.values if size > straight[-1]]
     if not after:
         return f"All lie within a tenth of their value on {_slope(series, line)}."
-    times = float(series.values[after[0]] / line.at(after[0]))
+    ratio = float(series.values[after[0]] / line.at(after[0]))
     return (
         f"Up to batch size {straight[-1]} it is straight ({_slope(series, line)}); at {after[0]} "
-        f"it is {times:.3g} times what that line says."
+        f"it is {times(ratio)} times what that line says."
     )
 
 

@@ -42,7 +42,7 @@ def reserved_memory(analysis: Analysis) -> list[str]:
         return []
     most = max(extra, key=lambda size: extra[size] / series.values[size])
     steps = (
-        f", in segments of {format_bytes(SEGMENT_BYTES)} and more,"
+        f", in segments of {format_bytes(SEGMENT_BYTES)} and more"
         if all(value % SEGMENT_BYTES == 0 for value in series.values.values())
         else ""
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.findings.words import listed, sizes
 
+_OFTEN_PER_S = 50  # an idle machine has fewer than ten, a CPU that is shared hundreds
+
 
 def several_devices(analysis: Analysis) -> list[str]:
     """Whether points of different devices stand beside each other."""
@@ -17,6 +19,22 @@ def several_devices(analysis: Analysis) -> list[str]:
         return []
     parts = listed(f"{sizes(each)} on {name}" for name, each in devices.items())
     return [f"Not comparable: the points were measured on different devices, {parts}."]
+
+
+def busy_machine(analysis: Analysis) -> list[str]:
+    """At which batch sizes other programs took the CPUs away from the training."""
+    busy = []
+    for size, row in analysis.rows.get(analysis.step, {}).items():
+        time_ns, count = row.values.get("wall_time_ns"), row.values.get("interruptions")
+        if time_ns and count is not None and count / (time_ns * 1e-9) > _OFTEN_PER_S:
+            busy.append(size)
+    if not busy:
+        return []
+    return [
+        f"The machine was busy with other programs too: at {sizes(busy)} the training had to leave "
+        f"a CPU to them more than {_OFTEN_PER_S} times per second, so times there say more about "
+        "the machine than about the batch size."
+    ]
 
 
 def failed_points(analysis: Analysis) -> list[str]:

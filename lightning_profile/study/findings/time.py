@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lightning_profile.report.units import format_time
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.departures import FEW_PAGE_FAULTS
-from lightning_profile.study.findings.words import listed, rows_named, sizes
+from lightning_profile.study.findings.words import listed, rows_named, sizes, times
 from lightning_profile.study.projection import find_knee
 from lightning_profile.study.series import RowKey, row_name
 
@@ -90,9 +90,9 @@ def cheapest_batch(analysis: Analysis) -> list[str]:
     smallest, largest = min(per_sample), max(per_sample)
     parts = []
     for size in (smallest, largest):
-        times = per_sample[size] / per_sample[best]
-        if size != best and times >= _WORTH_SAYING:
-            parts.append(f"{times:.3g} times that at batch size {size}")
+        ratio = per_sample[size] / per_sample[best]
+        if size != best and ratio >= _WORTH_SAYING:
+            parts.append(f"{times(ratio)} times that at batch size {size}")
     if not parts:
         return [
             f"A sample takes about the same time at batch size {smallest} as at {largest}: "
@@ -122,8 +122,8 @@ def distance_from_roofline(analysis: Analysis) -> list[str]:
         near = min(ratios, key=lambda size: ratios[size])
         far = max(ratios, key=lambda size: ratios[size])
         sentences.append(
-            f"{row_name(row)} takes {ratios[near]:.3g} times its roofline's time at batch size "
-            f"{near}, where it is nearest to it, and {ratios[far]:.3g} times at {far}, where it is "
+            f"{row_name(row)} takes {times(ratios[near])} times its roofline's time at batch "
+            f"size {near}, where it is nearest to it, and {times(ratios[far])} times at {far}, where it is "
             "farthest from it."
         )
     return sentences

@@ -34,6 +34,11 @@ def percent(share: float) -> str:
     return f"{magnitude:.0%}" if magnitude >= 0.1 else f"{magnitude:.1%}"
 
 
+def times(ratio: float) -> str:
+    """How many times, to three digits, such as ``1.21`` or ``3,520``."""
+    return f"{ratio:.3g}" if ratio < 1000 else f"{ratio:,.0f}"
+
+
 def off_line(series: Series, departures: Sequence[Departure]) -> str:
     """Where values leave a line, and where by the most."""
     worst = max(departures, key=lambda each: abs(each.share))

@@ -1,0 +1,260 @@
+"""Each finding is true of its data: on data that say the opposite it is not there, or says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lightning_profile.study.analysis import Analysis
+from lightning_profile.study.findings import FINDINGS, findings
+from lightning_profile.study.findings.algorithms import algorithm_changes
+from lightning_profile.study.findings.forecasts import (
+    largest_fitting,
+    out_of_memory,
+    predictions,
+    projections,
+)
+from lightning_profile.study.findings.growth import (
+    allocated_bytes,
+    counted_flop,
+    hardware_flop,
+    time_growth,
+)
+from lightning_profile.study.findings.memory import reserved_memory, workspace_thresholds
+from lightning_profile.study.findings.surroundings import (
+    busy_machine,
+    failed_points,
+    several_devices,
+)
+from lightning_profile.study.findings.time import (
+    cheapest_batch,
+    distance_from_roofline,
+    launch_bound,
+    page_faults,
+    roofline_knee,
+)
+from lightning_profile.study.point import Point
+from lightning_profile.study.projection import find_cards
+from tests.study.made import analysis, point
+
+PLAIN = analysis()
+
+
+def test_every_finding_is_in_the_list_of_findings() -> None:
+    listed = {each.__name__ for each in FINDINGS}
+    assert listed == {
+        name
+        for name, each in globals().items()
+        if callable(each)
+        and getattr(each, "__module__", "").startswith("lightning_profile.study.findings.")
+    }
+
+
+def test_flop_on_theorys_line_are_said_to_be() -> None:
+    (sentence,) = counted_flop(PLAIN)
+    assert "lie on theory's straight line exactly" in sentence
+    assert "1,000 FLOPs per sample" in sentence
+
+
+def test_flop_off_a_line_are_said_to_be() -> None:
+    (sentence,) = counted_flop(analysis({"counted_flop": lambda n: 1000 * n + 500 * (n == 64)}))
+    assert "do not lie on a straight line" in sentence
+    assert "farthest from theory, at batch size 64, are 0.8% above it" in sentence
+
+
+def test_flop_on_another_line_than_theorys_are_said_to_be() -> None:
+    (sentence,) = counted_flop(analysis({"counted_flop": lambda n: 1970 * n}))
+    assert "1.97 times theory's" in sentence
+    assert "theory's straight line" not in sentence
+
+
+def test_executed_flop_are_spoken_of_where_there_are_counters_only() -> None:
+    assert hardware_flop(PLAIN) == []
+    (sentence,) = hardware_flop(analysis({"hardware_flop": lambda n: 500 * n}))
+    assert "the hardware executed" in sentence
+    assert "0.5 times theory's" in sentence
+
+
+def test_allocated_bytes_as_in_theory_or_not() -> None:
+    (sentence,) = allocated_bytes(PLAIN)
+    assert "to the byte" in sentence
+    (sentence,) = allocated_bytes(analysis({"allocated_bytes": lambda n: 512 * n + (n == 32)}))
+    assert "differs from theory at batch size 32, by 1 B" in sentence
+    assert "to the byte" not in sentence
+
+
+def test_time_on_a_line_or_off_it() -> None:
+    step, layer = time_growth(PLAIN)
+    assert "wall time of training-step grows in a straight line" in step
+    assert "5 µs per sample and 20 µs whatever the batch size" in layer
+    bent = analysis({"cpu_time_ns": lambda n: 1000 * n * (10 if n > 64 else 1)})
+    _, layer = time_growth(bent)
+    assert "does not grow in one straight line" in layer
+    assert "Up to batch size 64 it is straight (1 µs per sample); at 128 it is 10 times" in layer
+
+
+def test_a_workspace_that_jumps_is_a_threshold_and_a_constant_part_is_none() -> None:
+    assert workspace_thresholds(PLAIN) == []
+    jumping = analysis({"workspace_bytes": lambda n: (256 if n < 128 else 4096) * n})
+    (sentence,) = workspace_thresholds(jumping)
+    assert "between batch size 64 and 128" in sentence
+    assert "4.00 KiB, at batch size 64 256 B" in sentence
+
+
+def test_reserved_memory_is_spoken_of_on_a_gpu_only() -> None:
+    assert reserved_memory(PLAIN) == []
+    step: dict[str, Any] = {
+        "peak_allocated_bytes": lambda n: 2**20 * n,
+        "peak_reserved_bytes": lambda n: 2**20 * n + 2**22,
+    }
+    (sentence,) = reserved_memory(analysis(step=step))
+    assert "in segments of 2.00 MiB and more: at batch size 16 4.00 MiB of 20.00 MiB" in sentence
+    step["peak_reserved_bytes"] = lambda n: 2**20 * n + 1
+    (sentence,) = reserved_memory(analysis(step=step))
+    assert "segments" not in sentence
+
+
+def test_another_algorithm_is_named_with_where_it_begins() -> None:
+    assert algorithm_changes(PLAIN) == []
+    changed = analysis(row=lambda n: {"algorithms": ("fft" if n >= 64 else "gemm",)})
+    (sentence,) = algorithm_changes(changed)
+    assert "between batch size 32 and 64: it runs `fft` and no longer `gemm`" in sentence
+
+
+def test_page_faults_are_named_with_where_they_are() -> None:
+    assert page_faults(PLAIN) == []
+    faulting = analysis(step={"page_faults": lambda n: 400 * n if n > 64 else 1})
+    (sentence,) = page_faults(faulting)
+    assert (
+        "per sample 400 at batch size 128 and 400 at batch size 256, and next to none" in sentence
+    )
+
+
+def bounds(**by_size: str) -> Analysis:
+    return analysis(row=lambda n: {"bound": by_size[f"n{n}"]})
+
+
+def test_launch_bound_up_to_a_batch_size() -> None:
+    assert launch_bound(PLAIN) == []
+    some = bounds(n16="launch", n32="launch", n64="memory", n128="compute", n256="compute")
+    (sentence,) = launch_bound(some)
+    assert "up to batch size 32:" in sentence
+    (sentence,) = launch_bound(analysis(row=lambda _: {"bound": "launch"}))
+    assert "at every batch size" in sentence
+    odd = bounds(n16="compute", n32="launch", n64="compute", n128="launch", n256="compute")
+    (sentence,) = launch_bound(odd)
+    assert "at batch sizes 32 and 128" in sentence
+
+
+def test_the_knee_is_where_the_bound_turns_from_memory_to_compute() -> None:
+    (sentence,) = roofline_knee(PLAIN)
+    assert "has no knee within these batch sizes: the bound is arithmetic" in sentence
+    turning = bounds(n16="launch", n32="memory", n64="memory", n128="compute", n256="compute")
+    (sentence,) = roofline_knee(turning)
+    assert "knee at batch size 128" in sentence
+    back = bounds(n16="memory", n32="compute", n64="memory", n128="compute", n256="memory")
+    assert roofline_knee(back) == []
+
+
+def test_the_cheapest_batch_is_named_unless_all_cost_the_same() -> None:
+    (sentence,) = cheapest_batch(analysis(step={"wall_time_ns": lambda n: 100 * n + 6400}))
+    assert "the least time, 125 ns of the step, at batch size 256; it takes 4 times" in sentence
+    (sentence,) = cheapest_batch(analysis(step={"wall_time_ns": lambda n: 100 * n}))
+    assert "about the same time" in sentence
+    (sentence,) = cheapest_batch(analysis(step={"wall_time_ns": lambda n: n * n}))
+    assert "at batch size 16; it takes 16 times that at batch size 256" in sentence
+
+
+def test_the_distance_from_the_roofline_has_its_nearest_and_its_farthest() -> None:
+    (sentence,) = distance_from_roofline(PLAIN)
+    assert "6.25 times its roofline's time at batch size 16" not in sentence.split(",")[0]
+    assert "6.25 times at 16, where it is farthest" in sentence
+    (sentence,) = distance_from_roofline(analysis({"cpu_time_ns": lambda n: n * n * 1000}))
+    assert "takes 16 times its roofline's time at batch size 16, where it is nearest" in sentence
+    assert distance_from_roofline(analysis({"roofline_time_ns": lambda _: 0})) == []
+
+
+def test_a_prediction_says_how_far_off_it_is_and_in_which_direction() -> None:
+    memory, time = predictions(PLAIN)
+    assert "0.0% too" in memory
+    assert "predicts 5.22 ms of wall time at batch size 256; measured were 5.22 ms" in time
+    late = analysis(step={"wall_time_ns": lambda n: 1000 * n * (2 if n == 256 else 1)})
+    assert "50% too low" in predictions(late)[1]
+    early = analysis(step={"wall_time_ns": lambda n: 1000 * n / (2 if n == 256 else 1)})
+    assert "100% too high" in predictions(early)[1]
+
+
+OUT = Point(batch_size=512, status="out of memory", requested_bytes=3 * 2**30)
+
+
+def test_a_batch_that_ran_out_of_memory_is_named_with_what_it_asked_for() -> None:
+    assert out_of_memory(PLAIN) == []
+    full = analysis(extra=[OUT])
+    assert out_of_memory(full) == [
+        "Batch size 512 ran out of memory, as it asked for 3.00 GiB more."
+    ]
+    assert "could not be measured" in predictions(full)[0]
+    unknown = analysis(extra=[replace(OUT, requested_bytes=None)])
+    assert "is unknown" in out_of_memory(unknown)[0]
+
+
+def test_the_largest_batch_that_should_fit_and_whether_it_did() -> None:
+    # 4 GiB less half a GiB, at a MiB per sample.
+    (sentence,) = largest_fitting(PLAIN)
+    assert "up to 3,584 samples should fit in the 4.00 GiB" in sentence
+    assert "not tried" in sentence
+    for status, words in (("finished", "and fits"), ("out of memory", "and ran out of memory")):
+        trial = Point(batch_size=3584, status=status, is_trial=True)  # type: ignore[arg-type]
+        (sentence,) = largest_fitting(analysis(extra=[trial]))
+        assert words in sentence
+        assert "not tried" not in sentence
+    (sentence,) = largest_fitting(analysis(most_samples=1000))
+    assert "all 1,000 training samples should fit" in sentence
+    assert largest_fitting(analysis(machine={"capacity_bytes": None})) == []
+    assert largest_fitting(analysis(step={"peak_resident_bytes": lambda _: 2**20})) == []
+
+
+def test_a_projection_is_called_one() -> None:
+    assert projections(PLAIN) == []
+    (sentence,) = projections(analysis(project_to=find_cards(["T4"])))
+    assert sentence.startswith("Projection, not measured: ")
+    assert "on T4 (fp32" in sentence
+
+
+def test_points_of_several_devices_are_not_compared_in_silence() -> None:
+    assert several_devices(PLAIN) == []
+    other = point(512, machine={"device": "Another"})
+    (sentence,) = several_devices(analysis(extra=[other]))
+    assert sentence.startswith("Not comparable")
+    assert "batch size 512 on Another" in sentence
+
+
+def test_a_busy_machine_is_named_and_an_idle_one_is_not() -> None:
+    assert busy_machine(PLAIN) == []
+    idle = analysis(step={"wall_time_ns": lambda _: 1e9, "interruptions": lambda _: 3})
+    assert busy_machine(idle) == []
+    busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda n: 400 * (n == 64)}
+    (sentence,) = busy_machine(analysis(step=busy))
+    assert "at batch size 64 the training had to leave" in sentence
+
+
+def test_time_that_does_not_grow_is_no_straight_line() -> None:
+    (_, layer) = time_growth(analysis({"cpu_time_ns": lambda n: 10**6 - n}))
+    assert "does not grow with the batch: it is between 999.7 µs and 1000 µs" in layer
+    assert "straight" not in layer
+
+
+def test_a_point_that_failed_is_missing_and_says_why() -> None:
+    assert failed_points(PLAIN) == []
+    failed = Point(batch_size=512, status="failed", message="ZeroDivisionError: at all")
+    assert failed_points(analysis(extra=[failed])) == [
+        "Batch size 512 is missing: ZeroDivisionError: at all."
+    ]
+
+
+@pytest.mark.parametrize("sizes", [(16,), (16, 32)])
+def test_few_points_give_no_sentence_about_straightness(sizes: tuple[int, ...]) -> None:
+    sentences = findings(analysis(sizes=sizes))
+    assert not [each for each in sentences if "straight line exactly" in each or "R²" in each]
