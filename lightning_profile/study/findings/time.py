@@ -123,8 +123,8 @@ def distance_from_roofline(analysis: Analysis) -> list[str]:
         far = max(ratios, key=lambda size: ratios[size])
         sentences.append(
             f"{row_name(row)} takes {times(ratios[near])} times its roofline's time at batch "
-            f"size {near}, where it is nearest to it, and {times(ratios[far])} times at {far}, where it is "
-            "farthest from it."
+            f"size {near}, where it is nearest to it, and {times(ratios[far])} times at {far}, "
+            "where it is farthest from it."
         )
     return sentences
 
