@@ -40,7 +40,7 @@ def capacity_bytes(device: torch.device) -> int | None:
     """Memory that this process can have of ``device``, what it holds now included.
 
     Of a GPU: what is free and what the allocator holds. Of a host: what Linux says is available
-    and what the process holds, or what a container's limit leaves if that is less.
+    and what the process holds, or what a container or the process is limited to if that is less.
     """
     if device.type == "cuda":
         free_bytes, _ = torch.cuda.mem_get_info(device)
@@ -51,7 +51,7 @@ def capacity_bytes(device: torch.device) -> int | None:
     resident_bytes = _kib(Path("/proc/self/status"), "VmRSS")
     if available_bytes is None or resident_bytes is None:
         return None
-    limits = [available_bytes + resident_bytes, _container_limit_bytes()]
+    limits = [available_bytes + resident_bytes, _container_limit_bytes(), _own_limit_bytes()]
     return min(limit for limit in limits if limit is not None)
 
 
@@ -66,9 +66,8 @@ def limit_to_capacity() -> None:
         return
     import resource  # noqa: PLC0415  (only Unix has it)
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min([capacity, *known]), hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (capacity, hard))  # at most the soft limit so far
 
 
 def _kib(path: Path, name: str) -> int | None:
@@ -79,6 +78,14 @@ def _kib(path: Path, name: str) -> int | None:
         return None
     found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
     return None if found is None else int(found[1]) * 1024
+
+
+def _own_limit_bytes() -> int | None:
+    """What ``ulimit -d`` allows this process; ``None`` for no limit."""
+    import resource  # noqa: PLC0415  (only Unix has it)
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _container_limit_bytes() -> int | None:

@@ -147,7 +147,8 @@ def time_growth(analysis: Analysis) -> list[str]:
             )
         else:
             sentences.append(
-                f"{what} grows in a straight line within a tenth ({r_squared}): "
+                f"{what} grows in a straight line, within a tenth or what its steps scatter "
+                f"({r_squared}): "
                 f"{series.quantity.format(float(line.slope))} per sample and "
                 f"{_beside(series, float(line.intercept))}."
             )
