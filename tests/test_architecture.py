@@ -45,7 +45,11 @@ OTHERS = {"schedule", "options", "ranks", "collector", "mnist", "study"}  # not 
 STUDY_READS = {"callback", "schedule", "selection", "devices", "comparison", "report"}
 STUDY = PACKAGE / "study"
 STUDY_TRAINS = {"training.py", "clock.py", "run.py"}  # the files that know Lightning
-ONLY_IN = {"matplotlib": {"figures.py"}, "jinja2": {"report.py"}, "markdown_it": {"report.py"}}
+ONLY_IN = {
+    "matplotlib": {"figures.py", "axes.py"},
+    "jinja2": {"report.py"},
+    "markdown_it": {"report.py"},
+}
 SCHEDULE_READERS = {"report", "options"}  # the schedule is part of what a run reports
 
 

@@ -1,7 +1,6 @@
 """A study's figures: theory as lines, what was counted or measured as markers.
 
-Made to be read at half the width of A4 and on a screen. The colours are those of Okabe and Ito
-(Color Universal Design, https://jfly.uni-koeln.de/color/), and no two lines differ by colour alone.
+Made to be read at half the width of A4 and on a screen.
 """
 
 from __future__ import annotations
@@ -9,44 +8,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from lightning_profile.study.analysis import Analysis
-from lightning_profile.study.series import RowKey, Series
+from lightning_profile.study.axes import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PHASES,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILLION,
+    add_legend,
+    draw_line,
+    draw_markers,
+    draw_prediction,
+    log_time_axis,
+    new_axes,
+    plain_number,
+)
+from lightning_profile.study.series import RowKey
 
-_BLACK, _ORANGE, _SKY, _GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-_BLUE, _VERMILLION, _PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-_PHASES = {"forward": (_BLUE, "o"), "backward": (_VERMILLION, "s"), "recompute": (_GREEN, "^")}
-_CARD_COLOURS = (_PURPLE, _ORANGE, _GREEN, _SKY)
+_CARD_COLOURS = (PURPLE, ORANGE, GREEN, SKY)
 _CARD_DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_INCHES = (3.5, 3.1)
 _DOTS_PER_INCH = 200
-_STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "legend.fontsize": 6.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4.5,
-    "svg.hashsalt": "lightning_profile",  # the same figure gives the same file
-    "figure.facecolor": "white",
-}
-_LINE_POINTS = 60  # a straight line is none on a logarithmic axis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +65,7 @@ def draw_figures(analysis: Analysis, folder: Path) -> list[Drawing]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawings = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for draw in (_step_time, _step_memory):
             drawings += _written(folder, None, draw(analysis))
         for layer in analysis.in_detail:
@@ -106,11 +97,11 @@ def _step_time(analysis: Analysis) -> _Made:
     series = analysis.time_of(analysis.step) if analysis.step in analysis.rows else None
     if series is None:
         return None
-    figure, axes = _axes(analysis, "Wall time of a training step", "wall time / s")
-    _prediction(axes, analysis, series, 1e-9)
-    _markers(axes, series, 1e-9, "measured", _BLACK, "o")
-    _log_time(axes)
-    _legend(axes)
+    figure, axes = new_axes(analysis, "Wall time of a training step", "wall time / s")
+    draw_prediction(axes, analysis, series, 1e-9)
+    draw_markers(axes, series, 1e-9, "measured", BLACK, "o")
+    log_time_axis(axes)
+    add_legend(axes)
     return (
         "step_time",
         "Wall time of a training step that nobody recorded, and the straight line through the "
@@ -124,13 +115,13 @@ def _step_memory(analysis: Analysis) -> _Made:
     found = [each for name in names if (each := analysis.of(analysis.step, name)) is not None]
     if not found:
         return None
-    figure, axes = _axes(analysis, "Peak memory of the training", "memory / GiB")
-    for series, colour, marker in zip(found, (_BLUE, _VERMILLION), ("o", "s"), strict=False):
-        _prediction(axes, analysis, series, 2**-30)
-        _markers(axes, series, 2**-30, series.quantity.title, colour, marker)
+    figure, axes = new_axes(analysis, "Peak memory of the training", "memory / GiB")
+    for series, colour, marker in zip(found, (BLUE, VERMILLION), ("o", "s"), strict=False):
+        draw_prediction(axes, analysis, series, 2**-30)
+        draw_markers(axes, series, 2**-30, series.quantity.title, colour, marker)
     top = 1.15 * max(value for series in found for value in series.values.values()) * 2**-30
     axes.set_ylim(0, top)
-    _legend(axes)
+    add_legend(axes)
     return (
         "step_memory",
         "Peak memory over the training, and the straight line through the smaller half of the "
@@ -140,50 +131,50 @@ def _step_memory(analysis: Analysis) -> _Made:
 
 
 def _flop(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
-    figure, axes = _axes(analysis, f"{rows[0][0]}: FLOPs of products", "FLOPs per step")
+    figure, axes = new_axes(analysis, f"{rows[0][0]}: FLOPs of products", "FLOPs per step")
     drawn = False
     for row in rows:
-        colour, marker = _PHASES[row[2]]
+        colour, marker = PHASES[row[2]]
         theory = analysis.of(row, "theoretical_flop")
         if theory is not None and any(theory.values.values()):
-            _line(axes, theory, 1, f"{row[2]}, theoretical", colour)
+            draw_line(axes, theory, 1, f"{row[2]}, theoretical", colour)
         for name, word, face in (
             ("counted_flop", "counted", "none"),
             ("hardware_flop", "executed", colour),
         ):
             series = analysis.of(row, name)
             if series is not None and any(series.values.values()):
-                _markers(axes, series, 1, f"{row[2]}, {word}", colour, marker, face=face)
+                draw_markers(axes, series, 1, f"{row[2]}, {word}", colour, marker, face=face)
                 drawn = True
     if not drawn:
         return None
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
-    _legend(axes)
+    add_legend(axes)
     return "flop", "FLOPs of the products per step: theory as lines, counts as markers.", figure
 
 
 def _memory(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
-    figure, axes = _axes(analysis, f"{rows[0][0]}: memory", "memory / MiB")
+    figure, axes = new_axes(analysis, f"{rows[0][0]}: memory", "memory / MiB")
     drawn = False
     for row in rows:
-        colour, marker = _PHASES[row[2]]
+        colour, marker = PHASES[row[2]]
         theory = analysis.of(row, "theoretical_allocated_bytes")
         if theory is not None and any(theory.values.values()):
-            _line(axes, theory, 2**-20, f"{row[2]}, allocated, theoretical", colour)
+            draw_line(axes, theory, 2**-20, f"{row[2]}, allocated, theoretical", colour)
         for name, word, face in (
             ("allocated_bytes", "allocated", "none"),
             ("peak_allocated_bytes", "peak", colour),
         ):
             series = analysis.of(row, name)
             if series is not None and any(series.values.values()):
-                _markers(axes, series, 2**-20, f"{row[2]}, {word}", colour, marker, face=face)
+                draw_markers(axes, series, 2**-20, f"{row[2]}, {word}", colour, marker, face=face)
                 drawn = True
     if not drawn:
         return None
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
-    _legend(axes)
+    axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
+    add_legend(axes)
     return (
         "memory",
         "What a phase leaves allocated, open markers on theory's line, and the most that it had "
@@ -193,24 +184,24 @@ def _memory(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
 
 
 def _time(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
-    figure, axes = _axes(analysis, f"{rows[0][0]}: time", "time per step / s")
+    figure, axes = new_axes(analysis, f"{rows[0][0]}: time", "time per step / s")
     drawn = False
     for row in rows:
         series = analysis.time_of(row)
         if series is None:
             continue
         drawn = True
-        colour, marker = _PHASES[row[2]]
+        colour, marker = PHASES[row[2]]
         roofline = analysis.of(row, "roofline_time_ns")
         if roofline is not None:
-            _line(axes, roofline, 1e-9, f"{row[2]}, roofline", colour)
+            draw_line(axes, roofline, 1e-9, f"{row[2]}, roofline", colour)
         title = series.quantity.title
-        _markers(axes, series, 1e-9, f"{row[2]}, {title}", colour, marker)
+        draw_markers(axes, series, 1e-9, f"{row[2]}, {title}", colour, marker)
     projected = _projected(axes, analysis, rows)
     if not drawn:
         return None
-    _log_time(axes)
-    _legend(axes)
+    log_time_axis(axes)
+    add_legend(axes)
     return (
         "time",
         "Time per step, median over the recorded steps with their least and greatest, above the "
@@ -248,116 +239,20 @@ def _rate(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
     found = [(row, each) for row in rows if (each := analysis.of(row, "roofline_fraction"))]
     if not found:
         return None
-    figure, axes = _axes(analysis, f"{rows[0][0]}: fraction of the roofline", "fraction / %")
+    figure, axes = new_axes(analysis, f"{rows[0][0]}: fraction of the roofline", "fraction / %")
     for row, series in found:
-        colour, marker = _PHASES[row[2]]
+        colour, marker = PHASES[row[2]]
         sizes = list(series.values)
         values = [100 * value for value in series.values.values()]
         axes.plot(sizes, values, color=colour, marker=marker, label=row[2], lw=0.8)
-    axes.axhline(100, color=_BLACK, lw=1.2)
+    axes.axhline(100, color=BLACK, lw=1.2)
     axes.set_ylim(
         0, max(110.0, *(110 * value for _, each in found for value in each.values.values()))
     )
-    _legend(axes)
+    add_legend(axes)
     return (
         "roofline",
         "The least time that the device allows over the time that was taken: 100% is as fast as "
         "can be.",
         figure,
     )
-
-
-def _axes(analysis: Analysis, title: str, unit: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_INCHES, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left")
-    axes.set_xlabel("batch size / samples")
-    axes.set_ylabel(unit)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator([float(size) for size in analysis.batch_sizes]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
-    return figure, axes
-
-
-def _line(axes: Axes, series: Series, scale: float, label: str, colour: str) -> None:
-    values = [value * scale for value in series.values.values()]
-    axes.plot(list(series.values), values, color=colour, ls="-", label=label, zorder=2)
-
-
-def _markers(
-    axes: Axes,
-    series: Series,
-    scale: float,
-    label: str,
-    colour: str,
-    marker: str,
-    *,
-    face: str | None = None,
-) -> None:
-    """Values as markers, with bars from the least to the greatest where there are several."""
-    values = {size: value * scale for size, value in series.values.items()}
-    bars = None
-    if series.ranges:
-        ends = {size: series.ranges.get(size, (series.values[size],) * 2) for size in values}
-        low = [
-            values[size] - (scale * least if least is not None else values[size])
-            for size, (least, _) in ends.items()
-        ]
-        high = [
-            (scale * most if most is not None else values[size]) - values[size]
-            for size, (_, most) in ends.items()
-        ]
-        bars = [[max(0.0, each) for each in low], [max(0.0, each) for each in high]]
-    axes.errorbar(
-        list(values),
-        list(values.values()),
-        yerr=bars,
-        fmt=marker,
-        color=colour,
-        markerfacecolor=colour if face is None else face,
-        elinewidth=0.8,
-        capsize=2,
-        label=label,
-        zorder=3,
-    )
-
-
-def _prediction(axes: Axes, analysis: Analysis, series: Series, scale: float) -> None:
-    """The line through the smaller half of the batch sizes: full there, dashed beyond."""
-    for each in analysis.predictions:
-        if each.series.row == series.row and each.series.quantity == series.quantity:
-            line = each.line
-            first, last = min(each.batch_sizes), max(each.batch_sizes)
-            colour = _SKY if series.quantity.unit == "ns" else _ORANGE
-            for start, end, style, label in (
-                (first, last, "-", "line through these"),
-                (last, each.batch_size, "--", "prediction"),
-            ):
-                sizes = np.geomspace(start, end, _LINE_POINTS)
-                values = (float(line.intercept) + float(line.slope) * sizes) * scale
-                axes.plot(sizes, values, color=colour, ls=style, label=label, zorder=2)
-
-
-def _log_time(axes: Axes) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(EngFormatter(unit="s", sep=" "))
-    axes.set_ylabel(axes.get_ylabel().removesuffix(" / s"))
-
-
-def _legend(axes: Axes) -> None:
-    figure = axes.get_figure(root=True)
-    if figure is not None:  # beside the data, never over them
-        figure.legend(
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-            handlelength=1.6,
-            columnspacing=1.0,
-            handletextpad=0.5,
-        )
-
-
-def _plain(value: float, _: object) -> str:
-    return f"{value:g}"

@@ -1,0 +1,143 @@
+"""What all figures of a study have in common: their look, and how values are drawn.
+
+The colours are those of Okabe and Ito (Color Universal Design, https://jfly.uni-koeln.de/color/),
+and no two lines differ by colour alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
+
+from lightning_profile.study.analysis import Analysis
+from lightning_profile.study.series import Series
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+PHASES = {"forward": (BLUE, "o"), "backward": (VERMILLION, "s"), "recompute": (GREEN, "^")}
+_INCHES = (3.5, 3.1)
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "legend.fontsize": 6.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "svg.hashsalt": "lightning_profile",  # the same figure gives the same file
+    "figure.facecolor": "white",
+}
+_LINE_POINTS = 60  # a straight line is none on a logarithmic axis
+
+
+def new_axes(analysis: Analysis, title: str, unit: str) -> tuple[Figure, Axes]:
+    """A figure of one panel over the study's batch sizes, each a tick."""
+    figure = Figure(figsize=_INCHES, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left")
+    axes.set_xlabel("batch size / samples")
+    axes.set_ylabel(unit)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator([float(size) for size in analysis.batch_sizes]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(plain_number))
+    return figure, axes
+
+
+def draw_line(axes: Axes, series: Series, scale: float, label: str, colour: str) -> None:
+    """A line through the values, multiplied by ``scale``: theory's."""
+    values = [value * scale for value in series.values.values()]
+    axes.plot(list(series.values), values, color=colour, ls="-", label=label, zorder=2)
+
+
+def draw_markers(
+    axes: Axes,
+    series: Series,
+    scale: float,
+    label: str,
+    colour: str,
+    marker: str,
+    *,
+    face: str | None = None,
+) -> None:
+    """Values as markers, with bars from the least to the greatest where there are several."""
+    values = {size: value * scale for size, value in series.values.items()}
+    bars = None
+    if series.ranges:
+        ends = {size: series.ranges.get(size, (series.values[size],) * 2) for size in values}
+        low = [
+            values[size] - (scale * least if least is not None else values[size])
+            for size, (least, _) in ends.items()
+        ]
+        high = [
+            (scale * most if most is not None else values[size]) - values[size]
+            for size, (_, most) in ends.items()
+        ]
+        bars = [[max(0.0, each) for each in low], [max(0.0, each) for each in high]]
+    axes.errorbar(
+        list(values),
+        list(values.values()),
+        yerr=bars,
+        fmt=marker,
+        color=colour,
+        markerfacecolor=colour if face is None else face,
+        elinewidth=0.8,
+        capsize=2,
+        label=label,
+        zorder=3,
+    )
+
+
+def draw_prediction(axes: Axes, analysis: Analysis, series: Series, scale: float) -> None:
+    """The line through the smaller half of the batch sizes: full there, dashed beyond."""
+    for each in analysis.predictions:
+        if each.series.row == series.row and each.series.quantity == series.quantity:
+            line = each.line
+            first, last = min(each.batch_sizes), max(each.batch_sizes)
+            colour = SKY if series.quantity.unit == "ns" else ORANGE
+            for start, end, style, label in (
+                (first, last, "-", "line through these"),
+                (last, each.batch_size, "--", "prediction"),
+            ):
+                sizes = np.geomspace(start, end, _LINE_POINTS)
+                values = (float(line.intercept) + float(line.slope) * sizes) * scale
+                axes.plot(sizes, values, color=colour, ls=style, label=label, zorder=2)
+
+
+def log_time_axis(axes: Axes) -> None:
+    """Powers of ten of seconds, as ms or µs."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(EngFormatter(unit="s", sep=" "))
+    axes.set_ylabel(axes.get_ylabel().removesuffix(" / s"))
+
+
+def add_legend(axes: Axes) -> None:
+    """A legend below the panel: it never hides values."""
+    figure = axes.get_figure(root=True)
+    if figure is not None:  # beside the data, never over them
+        figure.legend(
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            handlelength=1.6,
+            columnspacing=1.0,
+            handletextpad=0.5,
+        )
+
+
+def plain_number(value: float, _: object) -> str:
+    """A tick's number without powers of ten; the second argument is its position."""
+    return f"{value:g}"
