@@ -14,15 +14,12 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import contextlib
-import logging
-import re
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TextIO
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -32,6 +29,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_profile import LayerProfiler, NvtxRanges, Schedule
 from lightning_profile.mnist import TRAIN_SAMPLES, DataError, MnistClassifier, MnistDataModule
+from lightning_profile.mnist.console import fail, quieten
 from lightning_profile.report import new_version
 from lightning_profile.selection import select_layers
 from lightning_profile.study import StudyError, command_line
@@ -41,17 +39,6 @@ from lightning_profile.study.training import Training
 _RUNS = "mnist"  # the folder in the log folder
 _STUDY_CONFIG = Path(__file__).parent / "configs" / "batch_size_study.yaml"
 
-# Lightning's remarks that a reader of this program can't act on, and why.
-_REMARKS = (
-    ".*does not have many workers.*",  # the images are in memory
-    ".*smaller than the logging interval.*",  # short runs are meant
-    ".*Checkpoint directory .* exists and is not empty.*",
-    ".*GPU available but not used.*",  # the accelerator was named
-    ".*You are using a CUDA device.*Tensor Cores.*",
-    ".*LightningCLI's args parameter.*",  # a study's trainings are told theirs
-    ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
-)
-
 # What options that can't be met raise in Lightning, in jsonargparse and here (a ValueError).
 _MISTAKES = (
     ArgumentError,
@@ -60,7 +47,6 @@ _MISTAKES = (
     TypeError,
     ValueError,
 )
-_LONGEST_MESSAGE = 500
 _INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 _DESCRIPTION = """Train the MNIST CNN while its layers are profiled: once an epoch a few steps are
@@ -245,9 +231,9 @@ def _study(sizes: Sequence[str], arguments: Sequence[str]) -> None:
         cli.datamodule.prepare_data()
         command_line.run(partial(prepare_point, tuple(arguments)), plan)
     except (DataError, StudyError) as error:
-        _fail(error, status=1)
+        fail(error, status=1)
     except _MISTAKES as error:
-        _fail(error, status=2)
+        fail(error, status=2)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 
@@ -260,7 +246,7 @@ def _train(arguments: Sequence[str]) -> None:
         _require_writable(cli.trainer.default_root_dir)
         _log_to_own_version(cli)
     except _MISTAKES as error:
-        _fail(error, status=2)
+        fail(error, status=2)
     trainer = cli.trainer
     try:
         trainer.fit(cli.model, datamodule=cli.datamodule)
@@ -268,11 +254,11 @@ def _train(arguments: Sequence[str]) -> None:
         if trainer.log_dir is not None:
             with contextlib.suppress(OSError):  # of a run that never began, unless it has files
                 Path(trainer.log_dir).rmdir()
-        _fail(error, status=1)
+        fail(error, status=1)
     except _MISTAKES as error:
         if trainer.global_step > 0:
             raise
-        _fail(error, status=2)  # some options are looked at with the data only
+        fail(error, status=2)  # some options are looked at with the data only
     results = trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     accuracy = next((each["test/accuracy"] for each in results if each), None)
     epochs = f"{trainer.current_epoch} epochs on {cli.datamodule.dataset_name}"
@@ -285,26 +271,6 @@ def _train(arguments: Sequence[str]) -> None:
 def _log_to_own_version(cli: TrainingCLI) -> None:
     if cli.logs_by_default:
         cli.trainer.loggers = [LoggerOfOneRun(cli.config.log_dir, _RUNS, default_hp_metric=False)]
-
-
-def quieten() -> None:
-    """Nothing on the console but progress, results, and warnings that can be acted on."""
-    for library in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    for remark in _REMARKS:
-        warnings.filterwarnings("ignore", message=remark)
-    warnings.showwarning = _show_warning
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"warning: {message}", file=file or sys.stderr)
 
 
 def _require_sense(config: Namespace) -> None:
@@ -326,38 +292,6 @@ def _require_writable(folder: str) -> None:
             pass
     except OSError as error:
         raise ValueError(f"can't write to the log folder {folder}: {error.strerror}") from error
-
-
-def _fail(error: BaseException, *, status: int) -> NoReturn:
-    print(f"error: {_in_words(error)}", file=sys.stderr)
-    sys.exit(status)
-
-
-def _in_words(error: BaseException) -> str:
-    """One line; jsonargparse's lists of Python types in fewer words."""
-    text = " ".join(str(error).split())
-    text = re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("typing.Literal", "one of ")
-    if found := re.fullmatch(r"Unexpected config: ?(.*)", text):
-        text = f"a configuration holds options by name, such as batch_size: 64, not {found[1]!r}"
-    elif found := re.fullmatch(
-        r'Parser key "([\w.]+)": Expected an? (.*)\. Got value: ?(.*)', text
-    ):
-        text = f"{found[1]} must be {found[2]}, not {found[3]!r}"
-    elif "class_path" not in text and (
-        found := re.fullmatch(
-            r'Parser key "([\w.]+)": .*Subtypes: \[(.*)\] Errors: .* Given value: (.*)', text
-        )
-    ):
-        text = f"{found[1]} must be {', or '.join(_alternatives(found[2]))}, not {found[3]!r}"
-    if len(text) > _LONGEST_MESSAGE:
-        half = _LONGEST_MESSAGE // 2
-        text = f"{text[:half]} … {text[-half:]}"
-    return text
-
-
-def _alternatives(types: str) -> list[str]:
-    """The parts of a list of types that has lists inside of it."""
-    return [each.replace("NoneType", "null") for each in re.split(r", (?![^\[]*\])", types)]
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pytorch_lightning import Callback
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
 from lightning_profile.mnist import MnistClassifier, MnistDataModule
+from lightning_profile.mnist.console import quieten
 from lightning_profile.mnist.data import normalise
 
 
@@ -45,8 +46,7 @@ class EpochClock(Callback):
 
 def through_train_py(data_dir: str, folder: str, steps: int, batch_size: int) -> float:
     """Seconds of one epoch of train.py's trainer."""
-    sys.argv = [
-        "train.py",
+    arguments = [
         f"--data_dir={data_dir}",
         f"--log_dir={folder}",
         f"--batch_size={batch_size}",
@@ -55,7 +55,7 @@ def through_train_py(data_dir: str, folder: str, steps: int, batch_size: int) ->
         "--trainer.limit_val_batches=1",
         f"--trainer.limit_train_batches={steps}",
     ]
-    cli = train.build_cli()
+    cli = train.build_cli(arguments)
     clock = EpochClock()
     cli.trainer.callbacks.append(clock)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    train.quieten()
+    quieten()
     data = MnistDataModule(data_dir=options.data_dir)
     data.prepare_data()
     data.setup("fit")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ except ImportError:  # the same classes in the other of Lightning's two packages
     )
 
 from lightning_profile.collector import paused_collector
-from lightning_profile.faults import describe_for_report
+from lightning_profile.faults import Guard
 from lightning_profile.measurement import is_profiler_running
 from lightning_profile.options import (
     TRAIN,
@@ -69,6 +67,10 @@ class LayerProfiler(Callback):
             the first training on a machine, where the vendor's peaks are known, too. Of other
             devices it is always measured.
 
+    Attributes:
+        patterns: The layers as they were named; ``None`` for every layer with parameters.
+        schedule: As above.
+
     Raises:
         LayerSelectionError: If a pattern is neither a string nor a class of modules; before the
             first step, if it selects nothing.
@@ -85,14 +87,14 @@ class LayerProfiler(Callback):
         empirical_roofline: bool = False,
     ) -> None:
         super().__init__()
-        self._patterns = None if layers is None else list_patterns(layers)
-        self._schedule = check_schedule(schedule)
+        self.patterns = None if layers is None else list_patterns(layers)
+        self.schedule = check_schedule(schedule)
         self._has_counters = wants_counters(counters)
         self._has_empirical_roofline = empirical_roofline
         names = list_stages(stages)
         # A stage that is not asked for never wakes up.
-        self._train = StageRecorder(self._schedule, "training_step")
-        self._validate = StageRecorder(self._schedule, "validation_step")
+        self._train = StageRecorder(self.schedule, "training_step")
+        self._validate = StageRecorder(self.schedule, "validation_step")
         recorders = {TRAIN: self._train, VALIDATE: self._validate}
         self._stages = {name: recorders[name] for name in names}
         self._layers: Sequence[Layer] = ()
@@ -101,17 +103,7 @@ class LayerProfiler(Callback):
         self._analyst: Analyst | None = None
         self._ranks = RankGatherer()
         self._is_active = False  # between the start of fit and its end
-        self._complained: set[str] = set()
-
-    @property
-    def patterns(self) -> Sequence[Pattern] | None:
-        """The layers as they were named; ``None`` for every layer with parameters."""
-        return self._patterns
-
-    @property
-    def schedule(self) -> Schedule:
-        """When in an epoch the window is open."""
-        return self._schedule
+        self._guard = Guard(self._close_windows)
 
     @property
     def folder(self) -> Path | None:
@@ -123,7 +115,7 @@ class LayerProfiler(Callback):
 
         This late because a model may build its layers in ``setup`` or ``configure_model``.
         """
-        selection = select_layers(pl_module, self._patterns)
+        selection = select_layers(pl_module, self.patterns)
         self._layers = selection.watched
         # Only a training needs it, and half of the package's time to import is its.
         from lightning_profile.pipeline import Analyst  # noqa: PLC0415
@@ -230,7 +222,7 @@ class LayerProfiler(Callback):
         """Leave nothing behind, and print the table of the last window."""
         self._guard(self._close_windows)
         if self._is_active:
-            warn_of_missed(self._stages, self._schedule, after_training=stage == "fit")
+            warn_of_missed(self._stages, self.schedule, after_training=stage == "fit")
         self._guard(self._print_summary)
         if self._report is not None:
             self._guard(self._report.close)
@@ -261,7 +253,7 @@ class LayerProfiler(Callback):
         if not trainer.is_global_zero:
             return
         self._report = RunReport(
-            selection.rows, self._schedule, is_resumed=trainer.ckpt_path is not None
+            selection.rows, self.schedule, is_resumed=trainer.ckpt_path is not None
         )
         self._folder = run_folder(trainer, log_dir)
         self._report.open(trainer.loggers, self._folder)
@@ -331,19 +323,3 @@ class LayerProfiler(Callback):
     def _close_windows(self) -> None:
         for recorder in self._stages.values():
             recorder.close()
-
-    def _guard(self, action: Callable[[], None]) -> None:
-        """Run ``action``; a fault of ours costs a window, never the training."""
-        try:
-            action()
-        except Exception as fault:
-            with contextlib.suppress(Exception):  # it may be the closing that failed
-                self._close_windows()
-            text = describe_for_report(fault)
-            if text in self._complained:
-                return
-            self._complained.add(text)
-            warnings.warn(  # last: it raises where warnings are errors
-                f"a window of the layer profile is lost, the training goes on: {text}",
-                stacklevel=3,
-            )

@@ -1,4 +1,4 @@
-"""The demo: PyTorch's basic MNIST CNN and its data. It knows nothing of profiling."""
+"""The demo: PyTorch's basic MNIST CNN, its data and its console. It knows nothing of profiling."""
 
 from lightning_profile.mnist.data import TRAIN_SAMPLES, DataError, MnistDataModule
 from lightning_profile.mnist.model import MnistClassifier
