@@ -13,7 +13,7 @@ import torch
 from torch import optim
 
 from lightning_profile import theory
-from lightning_profile.attribution import attribute
+from lightning_profile.attribution import attribute, step_peaks
 from lightning_profile.comparison import (
     compare,
     steps_of_one_batch_size,
@@ -157,6 +157,7 @@ class Analyst:
             spreads={},
             ceilings=self.limits.ceilings,
             empirical_ceilings=self.limits.empirical,
+            step_peak_bytes=step_peaks(recording.ops, device.type),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import dtype
@@ -159,6 +159,8 @@ class WindowResult:
         spreads: Per row, as the report names it, and quantity; empty in a training of one
             process.
         reading_time_ns: What it took to stop the profiler, read and analyse the window.
+        step_peak_bytes: By recorded step, the most bytes of blocks handed out in it that were alive
+            at one moment.
     """
 
     stage: str = "train"
@@ -177,6 +179,7 @@ class WindowResult:
     reading_time_ns: int | None = None
     ceilings: Ceilings | None = None
     empirical_ceilings: Ceilings | None = None
+    step_peak_bytes: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int | None:

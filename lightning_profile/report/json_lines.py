@@ -152,6 +152,7 @@ def _window(result: WindowResult) -> dict[str, Any]:
         ],
         "reading_time_ns": result.reading_time_ns,
         "compared_steps": list(result.steps),
+        "step_peak_bytes": dict(result.step_peak_bytes),
         "rows": list(rows(result)),
         "memory": [
             {**_row_name(each), "table": each.memory}
