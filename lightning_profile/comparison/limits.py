@@ -59,24 +59,50 @@ class Limits:
         """
         if cost is None or cost.read_bytes is None or cost.write_bytes is None:
             return None
-        # Without products there is no time for them, whatever the ceiling.
-        flop_per_s = self._flop_per_s(layer, element_type) if cost.flop else 1.0
+        arithmetic = None
+        if not layer.is_container and element_type is not None:  # else of several kinds, maybe
+            groups = getattr(layer.module, "groups", 1)
+            arithmetic = self.arithmetic_of(product_kind(layer.module), groups, element_type)
+        return self.roofline_in(arithmetic, cost.flop, cost.read_bytes + cost.write_bytes, time_ns)
+
+    def arithmetic_of(
+        self, product: ProductKind, groups: int, element_type: dtype
+    ) -> ArithmeticKind | None:
+        """The arithmetic that a layer's products run in; ``None`` if that can't be told.
+
+        Args:
+            product: How they are computed.
+            groups: Of a convolution, else 1.
+            element_type: Theirs.
+        """
+        kind = self.kind_of(element_type, product)
+        # torch has kernels of its own for depthwise convolutions, which know no TF32.
+        return None if kind == "tf32" and groups > 1 else kind
+
+    def roofline_in(
+        self,
+        arithmetic: ArithmeticKind | None,
+        flop: int | None,
+        traffic_bytes: int | None,
+        time_ns: float | None = None,
+    ) -> Roofline:
+        """The roofline of products in ``arithmetic``, as far as it can be told.
+
+        Args:
+            arithmetic: ``None`` if unknown.
+            flop: Of the products.
+            traffic_bytes: Reads and writes.
+            time_ns: What they took.
+        """
+        flop_per_s = None if arithmetic is None else self.ceilings.flop_per_s.get(arithmetic)
         return roofline(
-            flop=cost.flop,
-            traffic_bytes=cost.read_bytes + cost.write_bytes,
-            flop_per_s=flop_per_s,
+            flop=flop,
+            traffic_bytes=traffic_bytes,
+            # Without products there is no time for them, whatever the ceiling.
+            flop_per_s=1.0 if flop == 0 else flop_per_s,
             bytes_per_s=self.ceilings.bytes_per_s,
             measured_time_ns=time_ns,
         )
-
-    def _flop_per_s(self, layer: Layer, element_type: dtype | None) -> float | None:
-        if layer.is_container or element_type is None:
-            return None  # layers of several kinds may be inside
-        kind = self.kind_of(element_type, product_kind(layer.module))
-        # torch has kernels of its own for depthwise convolutions, which know no TF32.
-        if kind == "tf32" and getattr(layer.module, "groups", 1) > 1:
-            return None
-        return None if kind is None else self.ceilings.flop_per_s.get(kind)
 
 
 def exceed(comparisons: Sequence[Comparison]) -> bool:

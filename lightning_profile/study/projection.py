@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 
-from lightning_profile.comparison import roofline
+from lightning_profile.comparison import Limits
 from lightning_profile.devices import CARDS, Card, Product, arithmetic_kind, cuda_maths_mode
 from lightning_profile.quoting import quoted
 from lightning_profile.records import ArithmeticKind, Roofline
@@ -71,10 +71,11 @@ def project(points: Sequence[Point], cards: Sequence[Card]) -> list[Projection]:
     found = []
     for key, rows in rows_by_key(points).items():
         for card in cards:
-            arithmetic = _arithmetic(next(iter(rows.values())), card)
+            limits = _limits(card)
+            arithmetic = _arithmetic(next(iter(rows.values())), limits)
             if arithmetic is None:
                 continue
-            rooflines = {size: _roofline(row, card, arithmetic) for size, row in rows.items()}
+            rooflines = {size: _roofline(row, limits, arithmetic) for size, row in rows.items()}
             times = {
                 size: each.time_ns for size, each in rooflines.items() if each.time_ns is not None
             }
@@ -117,9 +118,7 @@ def find_knee(bounds: Mapping[int, str | None]) -> int | None:
     return None
 
 
-def _arithmetic(row: Row, card: Card) -> ArithmeticKind | None:
-    if row.product is None or row.dtype is None:
-        return None
+def _limits(card: Card) -> Limits:
     mode = cuda_maths_mode(
         matmul="none",
         convolution="tf32",  # torch's defaults
@@ -128,22 +127,19 @@ def _arithmetic(row: Row, card: Card) -> ArithmeticKind | None:
         has_cudnn=True,
         fp16_accumulation=False,
     )
-    dtype = getattr(torch, row.dtype)
-    kind = arithmetic_kind(dtype, cast("Product", row.product), mode)
-    is_own_kernel = kind == "tf32" and row.groups > 1  # torch's own, which know no TF32
-    if kind is None or is_own_kernel or card.ceilings.flop_per_s[kind] is None:
+    return Limits(card.ceilings, lambda dtype, product: arithmetic_kind(dtype, product, mode))
+
+
+def _arithmetic(row: Row, limits: Limits) -> ArithmeticKind | None:
+    if row.product is None or row.dtype is None:
         return None
-    return kind
+    kind = limits.arithmetic_of(cast("Product", row.product), row.groups, getattr(torch, row.dtype))
+    return None if kind is None or limits.ceilings.flop_per_s.get(kind) is None else kind
 
 
-def _roofline(row: Row, card: Card, arithmetic: ArithmeticKind) -> Roofline:
+def _roofline(row: Row, limits: Limits, arithmetic: ArithmeticKind) -> Roofline:
     values = row.values
     flop = cast("int | None", values.get("theoretical_flop"))
     reads, writes = values.get("theoretical_read_bytes"), values.get("theoretical_write_bytes")
-    return roofline(
-        flop=flop,
-        traffic_bytes=None if reads is None or writes is None else int(reads + writes),
-        # Without products there is no time for them, whatever the ceiling.
-        flop_per_s=1.0 if flop == 0 else card.ceilings.flop_per_s[arithmetic],
-        bytes_per_s=card.ceilings.bytes_per_s,
-    )
+    traffic_bytes = None if reads is None or writes is None else int(reads + writes)
+    return limits.roofline_in(arithmetic, flop, traffic_bytes)
