@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_profile.report.units import format_bytes
-from lightning_profile.study.fit import fit_line
 from lightning_profile.study.point import Row
 from lightning_profile.study.series import Series
+from lightning_profile.study.workspace import thresholds
 
 _TOLERANCE_OF_COUNTS = 1e-3
 TOLERANCE_OF_TIMES = 0.1  # of a clock on a machine that does other things too
 SEGMENT_BYTES = 2 * 2**20  # in which CUDA's allocator takes memory from the device
-_BLOCK_BYTES = 512  # to which it rounds
 _JUMP = 2  # times
 FEW_PAGE_FAULTS = 10  # per sample
 _NAMES_SHOWN = 2
-_LONGEST_NAME = 60
+_LONGEST_NAME = 120
 UNEXPLAINED = "no reason seen"
 
 
@@ -81,15 +80,20 @@ def _reason(series: Series, rows: Mapping[int, Row], departure: Departure) -> st
 
 
 def _rounding(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
-    """The allocator hands out whole blocks: what it rounds is less than one per tensor."""
+    """What stays allocated beside theory's tensors, where the recorded blocks add up to it."""
     values = rows[departure.batch_size].values
     theory = series.theory.get(departure.batch_size)
-    rounded = values.get("rounding_bytes")
     if theory is None or series.quantity.name != "allocated_bytes" or departure.value == theory:
         return ""
     extra = departure.value - theory
-    is_rounding = extra == rounded if rounded is not None else 0 < extra < _BLOCK_BYTES
-    return f"the allocator's rounding to whole blocks, {format_bytes(extra)}" if is_rounding else ""
+    parts = {
+        "the allocator's rounding to whole blocks": values.get("rounding_bytes"),
+        "kept beside theory's tensors": values.get("other_kept_bytes"),
+        "theory's tensors that were not allocated": values.get("memory_residual_bytes"),
+    }
+    if sum(part or 0 for part in parts.values()) != extra:
+        return ""
+    return "; ".join(f"{name}, {format_bytes(abs(part))}" for name, part in parts.items() if part)
 
 
 def _segments(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
@@ -101,28 +105,11 @@ def _segments(series: Series, rows: Mapping[int, Row], departure: Departure) -> 
 
 
 def _workspace(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
-    """A kernel's scratch that jumps."""
+    """Scratch that jumps; that it does is no reason why it does."""
     if series.quantity.name == "workspace_bytes":
         return ""
-    jump = workspace_jump(rows, departure.batch_size)
-    return "" if jump is None else f"workspace per sample: {jump}"
-
-
-def workspace_jump(rows: Mapping[int, Row], batch_size: int) -> str | None:
-    """How the workspace per sample differs from that of the next smaller, or else larger, size."""
-    workspace = {
-        size: row.values["workspace_bytes"]
-        for size, row in rows.items()
-        if "workspace_bytes" in row.values
-    }
-    other = neighbour(list(workspace), batch_size)
-    line = fit_line(list(workspace), list(workspace.values()))
-    if other is None or line is None or line.is_exact:  # a constant part is no jump
-        return None
-    here, there = workspace[batch_size] / batch_size, workspace[other] / other
-    if abs(here - there) <= TOLERANCE_OF_TIMES * max(here, there):
-        return None
-    return f"{format_bytes(here)}, at batch size {other} {format_bytes(there)}"
+    beside = [each for each in thresholds(rows) if departure.batch_size in (each.below, each.above)]
+    return "; ".join(f"workspace per sample at {each.above}: {each}" for each in beside)
 
 
 def _algorithm(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
@@ -136,14 +123,16 @@ def _algorithm(series: Series, rows: Mapping[int, Row], departure: Departure) ->
 
 def algorithm_change(before: Row, after: Row) -> str | None:
     """What runs in ``after`` in place of what ran in ``before``; ``None`` if it is the same."""
-    old, new = set(before.algorithms), set(after.algorithms)
-    if not old or not new or old == new:
+    old, new = before.algorithms, after.algorithms
+    if not old or not new or set(old) == set(new):
         return None
+    added = [name for name in new if name not in old]
+    gone = [name for name in old if name not in new]
     parts = []
-    if new - old:
-        parts.append(f"runs {_names(new - old)}")
-    if old - new:
-        parts.append(f"no longer {_names(old - new)}")
+    if added:
+        parts.append(f"runs {_names(added)}")
+    if gone:
+        parts.append(f"no longer {_names(gone)}" if added else f"no longer runs {_names(gone)}")
     return " and ".join(parts)
 
 
@@ -169,7 +158,12 @@ def _page_faults(series: Series, rows: Mapping[int, Row], departure: Departure) 
     here, there = faults[0] / departure.batch_size, faults[1] / last
     if max(here, there) <= _JUMP * max(FEW_PAGE_FAULTS, min(here, there)):
         return ""
-    return f"{here:.2g} page faults per sample of the step, at batch size {last} {there:.2g}"
+    few, many = f"next to no page faults, at batch size {last}", "per sample of the step"
+    if here <= FEW_PAGE_FAULTS:
+        return f"{few} {there:.3g} {many}"
+    return f"{here:.3g} page faults {many}, at batch size {last} " + (
+        f"{there:.3g}" if there > FEW_PAGE_FAULTS else "next to none"
+    )
 
 
 def neighbour(sizes: Sequence[int], batch_size: int) -> int | None:
@@ -179,8 +173,14 @@ def neighbour(sizes: Sequence[int], batch_size: int) -> int | None:
     return max(smaller) if smaller else min(larger, default=None)
 
 
-def _names(names: set[str]) -> str:
-    shown = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in names]
-    more = f" and {len(shown) - _NAMES_SHOWN} more" if len(shown) > _NAMES_SHOWN else ""
-    quoted = [f"`{name.replace('`', '')}`" for name in sorted(shown)[:_NAMES_SHOWN]]
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    quoted = [f"`{_short(name).replace('`', '')}`" for name in names[:_NAMES_SHOWN]]
     return ", ".join(quoted) + more
+
+
+def _short(name: str) -> str:
+    """Without the arguments' types; tile sizes, in the middle of such names, stay."""
+    name = name.removeprefix("void ")
+    head = name.partition("(")[0] or name
+    return head if len(head) <= _LONGEST_NAME else f"{head[:_LONGEST_NAME]}…"

@@ -42,6 +42,7 @@ def format_json(analysis: Analysis, findings: Sequence[str]) -> str:
             "batch_size": limit.batch_size,
             "capacity_bytes": limit.capacity_bytes,
             "quantity": limit.quantity,
+            "beside_bytes": limit.beside_bytes,
             "is_all_data": limit.is_all_data,
             "line": _line(limit.line),
         },

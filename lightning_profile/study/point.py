@@ -23,6 +23,7 @@ class Row:
         layer: How the row's layer is called, such as ``Conv2d-2``.
         qualified_name: Its path in the model; empty for what is no layer.
         layer_type: Its class; ``None`` for what is no layer.
+        geometry: As torch shows the layer; empty for what is no layer.
         phase: ``forward``, ``recompute`` or ``backward``; empty for what is no layer.
         dtype: Element type of its output; ``None`` if unknown.
         product: How its products are computed, for the arithmetic of other devices; ``None`` for
@@ -32,12 +33,15 @@ class Row:
         note: Why something is unknown.
         values: By the columns of ``layer_profile.csv``; the unknown is left out.
         ranges: Of times, the least and the greatest over the recorded steps.
-        algorithms: Names of its kernels, or of its operators where no kernels were recorded.
+        algorithms: Names of the kernels that tell how its products are computed, the longest
+            first, or of its operators where no kernels were recorded.
+        temporary_bytes: What was allocated and freed again, by the operator that it was for.
     """
 
     layer: str
     qualified_name: str = ""
     layer_type: str | None = None
+    geometry: str = ""
     phase: str = ""
     dtype: str | None = None
     product: str | None = None
@@ -47,6 +51,7 @@ class Row:
     values: Mapping[str, int | float] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     algorithms: tuple[str, ...] = ()
+    temporary_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,7 @@ class Machine:
         capacity_bytes: What this training could have had of the device's memory as it began, its
             own share included; ``None`` if unknown.
         ceilings: What the device can do at best; ``None`` if unknown.
+        empirical_ceilings: What it reaches, where that was asked for beside the vendor's figures.
         versions: Of the packages that matter.
     """
 
@@ -68,6 +74,7 @@ class Machine:
     threads: int
     capacity_bytes: int | None = None
     ceilings: Ceilings | None = None
+    empirical_ceilings: Ceilings | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -135,8 +142,10 @@ def read_point(path: Path) -> Point | None:
 
 
 def _machine(document: dict[str, Any]) -> Machine:
-    ceilings = document.pop("ceilings")
-    return Machine(**document, ceilings=None if ceilings is None else Ceilings(**ceilings))
+    for name in ("ceilings", "empirical_ceilings"):
+        ceilings = document[name]
+        document[name] = None if ceilings is None else Ceilings(**ceilings)
+    return Machine(**document)
 
 
 def _row(document: dict[str, Any]) -> Row:

@@ -10,9 +10,6 @@ from lightning_profile.study.fit import Line, fit_line
 from lightning_profile.study.point import Point
 from lightning_profile.study.series import Series
 
-# What must fit: on a GPU what the caching allocator holds, on a host the process.
-_HELD = ("peak_reserved_bytes", "peak_resident_bytes")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
@@ -47,8 +44,10 @@ class Limit:
     Attributes:
         batch_size: It; the data's size if that is less.
         capacity_bytes: What the device has for this training.
-        line: Peak memory over the batch size.
-        quantity: Of what the peak is.
+        line: Of ``quantity`` over the batch size.
+        quantity: The column of what grows with the batch and must fit: on a GPU what the caching
+            allocator holds, on a host the tensors of a step.
+        beside_bytes: What the process held beside it, at most; 0 if it is all that must fit.
         is_all_data: Whether memory would do for more samples than the data has.
     """
 
@@ -56,6 +55,7 @@ class Limit:
     capacity_bytes: int
     line: Line
     quantity: str
+    beside_bytes: int
     is_all_data: bool
 
 
@@ -95,23 +95,35 @@ def predict_limit(points: Sequence[Point], most_samples: int | None = None) -> L
     measured = [point for point in points if point.is_measured and point.machine is not None]
     capacities = [point.machine.capacity_bytes for point in measured if point.machine is not None]
     known = [capacity for capacity in capacities if capacity is not None]
-    held = next(
-        (name for name in _HELD if all(name in point.rows[0].values for point in measured)), None
-    )
-    if held is None or not known:
-        return None
-    line = fit_line(
-        [point.batch_size for point in measured], [point.rows[0].values[held] for point in measured]
-    )
-    if line is None or line.slope <= 0:
+    quantity, beside_bytes = "peak_reserved_bytes", 0
+    held = _peaks(measured, quantity)
+    if not held:
+        # Resident memory grows in no straight line, as the C library keeps what was freed. The
+        # tensors do, and the most that it was beside them will be there beside a larger batch.
+        quantity = "peak_tensor_bytes"
+        held, resident = _peaks(measured, quantity), _peaks(measured, "peak_resident_bytes")
+        if not held or not resident:
+            return None
+        beside_bytes = max(0, *(resident[size] - bytes_ for size, bytes_ in held.items()))
+    line = fit_line(list(held), list(held.values()))
+    if line is None or line.slope <= 0 or not known:
         return None
     capacity = min(known)
-    size = max(0, math.floor((capacity - line.intercept) / line.slope))
+    size = max(0, math.floor((capacity - beside_bytes - line.intercept) / line.slope))
     is_all_data = most_samples is not None and size >= most_samples
     return Limit(
         batch_size=most_samples if is_all_data and most_samples is not None else size,
         capacity_bytes=capacity,
         line=line,
-        quantity=held,
+        quantity=quantity,
+        beside_bytes=beside_bytes,
         is_all_data=is_all_data,
     )
+
+
+def _peaks(points: Sequence[Point], name: str) -> dict[int, int]:
+    """The whole step's, by batch size; empty if one is unknown."""
+    peaks = {point.batch_size: point.rows[0].values.get(name) for point in points}
+    return {
+        size: int(peak) for size, peak in peaks.items() if peak is not None and all(peaks.values())
+    }

@@ -101,7 +101,7 @@ def merged(projections: Sequence[Projection]) -> list[tuple[str, Projection]]:
         key = (each.row, each.arithmetic, *each.times_ns.items())
         names.setdefault(key, []).append(each.card.name)
         firsts.setdefault(key, each)
-    return [(", ".join(names[key]), each) for key, each in firsts.items()]
+    return [(" or ".join(names[key]), each) for key, each in firsts.items()]
 
 
 def find_knee(bounds: Mapping[int, str | None]) -> int | None:

@@ -52,8 +52,8 @@ class Quantity:
 
     @property
     def is_exact(self) -> bool:
-        """Whether it is a count, not a reading of a clock or of what the system does."""
-        return self.unit in ("FLOP", "B") and self.name != "peak_resident_bytes"
+        """Whether it is a count, not a reading of a clock."""
+        return self.unit in ("FLOP", "B")
 
     def format(self, value: float | None) -> str:
         """``value`` as people read it."""
@@ -90,12 +90,16 @@ KNOWN = {
         Quantity(name="theoretical_allocated_bytes", title="allocated, theoretical"),
         Quantity(name="allocated_bytes", title="allocated", theory="theoretical_allocated_bytes"),
         Quantity(name="rounding_bytes", title="the allocator's rounding"),
+        Quantity(name="other_kept_bytes", title="kept beside theory's tensors"),
         Quantity(name="workspace_bytes", title="workspace"),
+        Quantity(name="memory_residual_bytes", title="allocated less all that is told apart"),
         Quantity(name="peak_allocated_bytes", title="peak allocated"),
         Quantity(name="reserved_bytes", title="reserved"),
         Quantity(name="cached_bytes", title="cached by the allocator"),
         Quantity(name="peak_reserved_bytes", title="peak reserved"),
-        Quantity(name="peak_resident_bytes", title="peak resident memory"),
+        Quantity(name="peak_tensor_bytes", title="peak of a step's tensors"),
+        # What the C library keeps of freed blocks is in it, which no theory knows of.
+        Quantity(name="peak_resident_bytes", title="peak resident memory", grows=False),
         Quantity(name="theoretical_read_bytes", title="compulsory reads"),
         Quantity(name="theoretical_write_bytes", title="compulsory writes"),
         Quantity(name="dram_read_bytes", title="DRAM reads", theory="theoretical_read_bytes"),
@@ -103,13 +107,21 @@ KNOWN = {
         Quantity(name="wall_time_ns", title="wall time", theory="roofline_time_ns"),
         Quantity(name="device_time_ns", title="device time", theory="roofline_time_ns"),
         Quantity(name="cpu_time_ns", title="CPU time", theory="roofline_time_ns"),
+        Quantity(name="grad_input_device_time_ns", title="device time, gradient of the input"),
+        Quantity(name="grad_weight_device_time_ns", title="device time, gradient of the weight"),
         Quantity(name="roofline_time_ns", title="time, roofline"),
+        Quantity(name="empirical_roofline_time_ns", title="time, empirical roofline"),
         Quantity(name="page_faults", title="page faults", grows=False),
         Quantity(name="interruptions", title="interruptions", grows=False),
         Quantity(name="kernels", title="kernels", grows=False),
         Quantity(name="flop_per_s", title="achieved rate", grows=False),
         Quantity(name="flop_per_byte", title="arithmetic intensity", grows=False),
         Quantity(name="roofline_fraction", title="fraction of the roofline", grows=False),
+        Quantity(
+            name="empirical_roofline_fraction",
+            title="fraction of the empirical roofline",
+            grows=False,
+        ),
         Quantity(name="flop_ratio", title="counted over theoretical FLOPs", grows=False),
         Quantity(name="allocated_ratio", title="allocated over theoretical", grows=False),
     )

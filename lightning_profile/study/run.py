@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,8 @@ def run_study(
     *,
     layers: str | Sequence[str] | None = None,
     schedule: Schedule = STUDY_SCHEDULE,
+    counters: str | None = None,
+    empirical_roofline: bool = False,
     seed: int = 42,
     trainer_options: Mapping[str, Any] | None = None,
     folder: str | Path = "logs/batch_size_study",
@@ -65,6 +66,10 @@ def run_study(
         batch_sizes: At least two, each once.
         layers: As in :class:`~lightning_profile.LayerProfiler`.
         schedule: When the steps are recorded; times are their median.
+        counters: As in :class:`~lightning_profile.LayerProfiler`: ``"ncu"`` for the FLOPs and the
+            DRAM traffic that an NVIDIA GPU executes.
+        empirical_roofline: Likewise; whether to measure what the device reaches beside the
+            vendor's peaks.
         seed: Of every training.
         trainer_options: Of Lightning's ``Trainer``, over :data:`SHORT_TRAINING`.
         folder: Where studies lie.
@@ -88,11 +93,17 @@ def run_study(
     sizes = check_batch_sizes(batch_sizes)
     cards = find_cards(project_to)
     options = {**SHORT_TRAINING, **(trainer_options or {})}
-    prepare = partial(_prepare, make_model, make_data, layers, schedule, seed, options, str(folder))
+    profiler = {
+        "layers": layers,
+        "schedule": schedule,
+        "counters": counters,
+        "empirical_roofline": empirical_roofline,
+    }
+    prepare = partial(_prepare, make_model, make_data, profiler, seed, options, str(folder))
     if run_point is in_own_process:
         require_sendable(prepare)
     settings = describe_training(prepare(sizes[0])) | {
-        "schedule": asdict(schedule),
+        "profiler": {name: describe_value(value) for name, value in profiler.items()},
         "seed": seed,
         "trainer": {name: describe_value(value) for name, value in sorted(options.items())},
         "data": describe_callable(make_data),
@@ -111,8 +122,7 @@ def run_study(
 def _prepare(
     make_model: Callable[[], LightningModule],
     make_data: Callable[[int], Any],
-    layers: str | Sequence[str] | None,
-    schedule: Schedule,
+    profiler: Mapping[str, Any],
     seed: int,
     options: Mapping[str, Any],
     folder: str,
@@ -126,5 +136,5 @@ def _prepare(
         "callbacks": [],
     }
     settings = {**defaults, **options}
-    settings["callbacks"] = [*settings["callbacks"], LayerProfiler(layers, schedule)]
+    settings["callbacks"] = [*settings["callbacks"], LayerProfiler(**profiler)]
     return Training(trainer=Trainer(**settings), model=model, data=make_data(batch_size))

@@ -6,11 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lightning_profile.report.columns import OPTIMIZER_NAME, REST_NAME
 from lightning_profile.study.fit import Line, fit_line
-from lightning_profile.study.point import Point, Row
+from lightning_profile.study.point import STEP_NAME, Point, Row
 from lightning_profile.study.quantities import Quantity, in_order
 
 _TIMES = ("device_time_ns", "cpu_time_ns", "wall_time_ns")
+_IN_WORDS = {
+    STEP_NAME: "the training step",
+    OPTIMIZER_NAME: "the optimizer",
+    REST_NAME: "the rest of the step",
+}
 RowKey = tuple[str, str, str]  # layer, qualified name, phase
 
 
@@ -61,9 +67,9 @@ class Series:
 
 
 def row_name(row: RowKey) -> str:
-    """Layer and phase, such as ``Conv2d-2 forward``."""
+    """Layer and phase, such as ``Conv2d-2 forward``; what is no layer in words."""
     layer, _, phase = row
-    return f"{layer} {phase}".strip()
+    return f"{layer} {phase}" if phase else _IN_WORDS.get(layer, layer)
 
 
 def rows_by_key(points: Sequence[Point]) -> dict[RowKey, dict[int, Row]]:

@@ -130,7 +130,8 @@ def _with_measurements(point: Point, training: Training, clock: StepClock) -> Po
         raise ValueError(
             f"the training's batches have {last['batch_size']} samples, not {point.batch_size}"
         )
-    step = Row(layer=STEP_NAME, values=clock.values, ranges=clock.ranges)
+    values = {**window.peaks_of_step(last), **clock.values}
+    step = Row(layer=STEP_NAME, values=values, ranges=clock.ranges)
     products = _products(dict(training.model.named_modules()))
     return Point(
         batch_size=point.batch_size,
@@ -139,7 +140,7 @@ def _with_measurements(point: Point, training: Training, clock: StepClock) -> Po
         dataset=last["dataset"],
         run_folder=str(folder),
         duration_s=point.duration_s,
-        rows=(step, *window.rows(last, products)),
+        rows=(step, *window.rows(run, last, products)),
     )
 
 

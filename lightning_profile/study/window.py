@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from lightning_profile.study.point import Machine, Row
 
 JSON_NAME = "layer_profile.jsonl"
 _TIMES = "_time_ns"
+# Kernels of these kinds are around the products: how those are computed, they don't tell.
+_NO_ALGORITHM = ("elementwise or bias", "memset or copy", "communication")
 _WORDS = {  # columns that hold no quantity
     "epoch",
     "global_step",
@@ -39,22 +42,33 @@ def read_window(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def machine(run: Mapping[str, Any], window: Mapping[str, Any], capacity: int | None) -> Machine:
     """Where the window was recorded."""
-    ceilings = window.get("ceilings")
+    ceilings, empirical = window["ceilings"], window["empirical_ceilings"]
     return Machine(
         device=window["device"]["name"],
         device_type=window["device"]["type"],
         threads=window["device"]["threads"],
         capacity_bytes=capacity,
         ceilings=None if ceilings is None else Ceilings(**ceilings),
+        empirical_ceilings=None if empirical is None else Ceilings(**empirical),
         versions=run["versions"],
     )
 
 
-def rows(window: Mapping[str, Any], products: Mapping[str, tuple[str, int]]) -> list[Row]:
+def peaks_of_step(window: Mapping[str, Any]) -> dict[str, int]:
+    """What the tensors of one of the window's steps held at one moment, by the column's name."""
+    known = [window["step_peak_bytes"].get(str(step)) for step in window["compared_steps"]]
+    peaks = [peak for peak in known if peak is not None]
+    return {"peak_tensor_bytes": max(peaks)} if peaks else {}
+
+
+def rows(
+    run: Mapping[str, Any], window: Mapping[str, Any], products: Mapping[str, tuple[str, int]]
+) -> list[Row]:
     """The window's rows.
 
     Args:
-        window: From :func:`read_window`.
+        run: From :func:`read_window`.
+        window: Likewise.
         products: By qualified name, how a layer's products are computed, and in how many groups.
     """
     steps: defaultdict[_Key, list[Mapping[str, Any]]] = defaultdict(list)
@@ -62,7 +76,25 @@ def rows(window: Mapping[str, Any], products: Mapping[str, tuple[str, int]]) -> 
     for step in window["steps"]:
         if step["step"] in compared:
             steps[step["layer"], step["phase"], step["is_optimizer"]].append(step)
-    return [_row(each, steps, products) for each in window["rows"] if each["rank"] == "0"]
+    geometries = {layer["qualified_name"]: layer["geometry"] for layer in run["layers"]}
+    temporaries = {
+        (each["layer"], each["phase"]): _temporaries(each["table"]) for each in window["memory"]
+    }
+    return [
+        replace(
+            _row(each, steps, products),
+            geometry=geometries.get(each["qualified_name"], ""),
+            temporary_bytes=temporaries.get((each["qualified_name"], each["phase"]), {}),
+        )
+        for each in window["rows"]
+        if each["rank"] == "0"
+    ]
+
+
+def _temporaries(table: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        part["operator"]: part["bytes"] for part in table["parts"] if part["kind"] == "temporary"
+    }
 
 
 def _row(
@@ -103,12 +135,12 @@ def _ranges(steps: list[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
 
 
 def _algorithms(steps: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Kernels if they were recorded, otherwise torch's operators, in the last step."""
+    """The last step's kernels, the longest first, or torch's operators where none were recorded."""
     if not steps:
         return ()
-    kernels = (steps[-1].get("on_device") or {}).get("kernels") or ()
-    operators = [each["name"] for each in steps[-1]["operators"]]
-    names = [each["name"] for each in kernels] or [
-        name for name in operators if name.startswith("aten::")
-    ]
-    return tuple(sorted(set(names)))
+    on_device = steps[-1]["on_device"]
+    if on_device is not None:
+        kernels = on_device["kernels"]
+        return tuple(each["name"] for each in kernels if each["kind"] not in _NO_ALGORITHM)
+    operators = (each["name"] for each in steps[-1]["operators"])
+    return tuple(name for name in operators if name.startswith("aten::"))

@@ -27,6 +27,7 @@ LAYER: Mapping[str, Formula] = {
 }
 STEP: Mapping[str, Formula] = {
     "wall_time_ns": lambda n: 20_000 * n + 100_000,
+    "peak_tensor_bytes": lambda n: 2**20 * n,
     "peak_resident_bytes": lambda n: 2**20 * n + 2**29,
     "page_faults": lambda n: 1,
 }

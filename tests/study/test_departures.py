@@ -50,9 +50,24 @@ def test_rounding_is_the_reason_where_it_is_just_what_is_too_much() -> None:
         "theoretical_allocated_bytes": lambda n: 100 * n,
         "allocated_bytes": lambda n: -(-100 * n // 512) * 512,
     }
-    assert "the allocator's rounding" in left("allocated_bytes", layer)[16].reason
+    assert left("allocated_bytes", layer)[16].reason == UNEXPLAINED  # nothing was recorded
+    layer["rounding_bytes"] = lambda n: -(-100 * n // 512) * 512 - 100 * n
+    rounding = "the allocator's rounding to whole blocks, 448 B"
+    assert left("allocated_bytes", layer)[16].reason == rounding
     layer["rounding_bytes"] = lambda _: 7  # the recorded rounding says otherwise
     assert left("allocated_bytes", layer)[16].reason == UNEXPLAINED
+
+
+def test_what_is_kept_beside_theorys_tensors_is_a_reason() -> None:
+    layer: dict[str, Formula] = {
+        "theoretical_allocated_bytes": lambda n: 100 * n,
+        "allocated_bytes": lambda n: 100 * n + 4096 * (n == 64),
+        "rounding_bytes": lambda _: 0,
+        "other_kept_bytes": lambda n: 4096 * (n == 64),
+    }
+    found = left("allocated_bytes", layer)
+    assert found[64].reason == "kept beside theory's tensors, 4.00 KiB"
+    assert found[16].reason == UNEXPLAINED
 
 
 def test_segments_are_the_reason_of_reserved_memory_only_in_whole_segments() -> None:
@@ -93,4 +108,22 @@ def test_the_other_side_of_the_knee_is_a_reason() -> None:
 def test_page_faults_of_the_step_are_a_reason_of_a_layers_time() -> None:
     faults: dict[str, Formula] = {"page_faults": lambda n: 400 * n if n == 64 else 1}
     found = left("cpu_time_ns", {"cpu_time_ns": bent}, faults)
-    assert "4e+02 page faults per sample" in found[64].reason
+    assert found[64].reason == (
+        "400 page faults per sample of the step, at batch size 256 next to none"
+    )
+    faults["page_faults"] = lambda n: 400 * n if n == 256 else 1
+    found = left("cpu_time_ns", {"cpu_time_ns": bent}, faults)
+    assert found[64].reason == (
+        "next to no page faults, at batch size 256 400 per sample of the step"
+    )
+
+
+def test_names_of_kernels_keep_the_tiles_and_lose_the_arguments() -> None:
+    def names(n: int) -> tuple[str, ...]:
+        tile = "256x64" if n == 64 else "128x64"
+        return ("shared", f"void ns::Kernel<{'x' * 60}_{tile}_stage4>(ns::Params)")
+
+    found = left("cpu_time_ns", {"cpu_time_ns": bent}, algorithms=names)
+    assert f"runs `ns::Kernel<{'x' * 60}_256x64_stage4>` and no longer `ns::" in found[64].reason
+    assert "Params" not in found[64].reason
+    assert "shared" not in found[64].reason

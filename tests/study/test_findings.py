@@ -22,14 +22,21 @@ from lightning_profile.study.findings.growth import (
     hardware_flop,
     time_growth,
 )
-from lightning_profile.study.findings.memory import reserved_memory, workspace_thresholds
+from lightning_profile.study.findings.memory import (
+    dram_traffic,
+    peak_memory,
+    reserved_memory,
+    resident_memory,
+    workspace_thresholds,
+)
 from lightning_profile.study.findings.surroundings import (
-    busy_machine,
     failed_points,
+    interruptions,
     several_devices,
 )
 from lightning_profile.study.findings.time import (
     cheapest_batch,
+    distance_from_empirical_roofline,
     distance_from_roofline,
     launch_bound,
     page_faults,
@@ -87,7 +94,7 @@ def test_allocated_bytes_as_in_theory_or_not() -> None:
 
 def test_time_on_a_line_or_off_it() -> None:
     step, layer = time_growth(PLAIN)
-    assert "wall time of training-step grows in a straight line, within a tenth" in step
+    assert "wall time of the training step grows in a straight line, within a tenth" in step
     assert "5 µs per sample and 20 µs whatever the batch size" in layer
     bent = analysis({"cpu_time_ns": lambda n: 1000 * n * (10 if n > 64 else 1)})
     _, layer = time_growth(bent)
@@ -99,8 +106,64 @@ def test_a_workspace_that_jumps_is_a_threshold_and_a_constant_part_is_none() -> 
     assert workspace_thresholds(PLAIN) == []
     jumping = analysis({"workspace_bytes": lambda n: (256 if n < 128 else 4096) * n})
     (sentence,) = workspace_thresholds(jumping)
-    assert "between batch size 64 and 128" in sentence
-    assert "4.00 KiB, at batch size 64 256 B" in sentence
+    assert "jumps between batch size 64 and 128" in sentence
+    assert sentence.endswith("4.00 KiB, at batch size 64 256 B.")
+
+
+def test_the_operator_that_makes_a_workspace_jump_is_named_and_no_other() -> None:
+    def temporary(n: int) -> dict[str, int]:
+        return {"aten::always": 256 * n, "aten::large": 1024 * n * (n > 64)}
+
+    made = analysis(
+        {"workspace_bytes": lambda n: sum(temporary(n).values())},
+        row=lambda n: {"temporary_bytes": temporary(n)},
+    )
+    (sentence,) = workspace_thresholds(made)
+    assert sentence.endswith(
+        "1.25 KiB, at batch size 64 256 B, by what `aten::large` allocates and frees."
+    )
+
+
+def test_a_workspace_that_is_there_at_one_batch_size_only_jumps_twice() -> None:
+    made = analysis({"workspace_bytes": lambda n: n * (5000 if n == 64 else 256)})
+    assert [each.split(":")[0] for each in workspace_thresholds(made)] == [
+        "The workspace of Conv2d-2 forward jumps between batch size 32 and 64",
+        "The workspace of Conv2d-2 forward jumps between batch size 64 and 128",
+    ]
+
+
+def test_peaks_on_a_line_or_off_it() -> None:
+    assert peak_memory(PLAIN) == [
+        "The peak of a step's tensors grows in a straight line exactly (R² = 1): 1.00 MiB per "
+        "sample."
+    ]
+    (sentence,) = peak_memory(
+        analysis(step={"peak_tensor_bytes": lambda n: 2**20 * n * (1 + (n == 64))})
+    )
+    assert "does not grow in a straight line" in sentence
+    assert "by the most at 64: 128.00 MiB" in sentence
+    (sentence,) = peak_memory(
+        analysis(step={"peak_tensor_bytes": lambda n: 2**20 * n + 2**19 * (n == 16)})
+    )
+    assert "grows nearly in a straight line" in sentence
+    assert "at batch size 16, where it is farthest from it, it is 1.9% above it" in sentence
+    (sentence,) = peak_memory(analysis(step={"peak_tensor_bytes": lambda n: 2**20 * n + n % 32}))
+    assert "in a straight line to a thousandth" in sentence
+
+
+def test_resident_memory_has_its_least_and_its_most() -> None:
+    (sentence,) = resident_memory(analysis(step={"peak_resident_bytes": lambda n: 2**40 // n}))
+    assert "between 4.00 GiB, at batch size 256, and 64.00 GiB, at batch size 16" in sentence
+
+
+def test_dram_traffic_is_held_against_the_compulsory_where_it_was_counted() -> None:
+    assert dram_traffic(PLAIN) == []
+    reads = {"dram_read_bytes": lambda n: 300 * n}
+    assert dram_traffic(analysis(reads)) == []  # without the writes no sum
+    counted = reads | {"dram_write_bytes": lambda n: 100 * n * (3 if n == 256 else 1)}
+    (sentence,) = dram_traffic(analysis(counted))
+    assert "2 times at batch size 16" in sentence
+    assert "3 times at batch size 256" in sentence
 
 
 def test_reserved_memory_is_spoken_of_on_a_gpu_only() -> None:
@@ -120,7 +183,7 @@ def test_another_algorithm_is_named_with_where_it_begins() -> None:
     assert algorithm_changes(PLAIN) == []
     changed = analysis(row=lambda n: {"algorithms": ("fft" if n >= 64 else "gemm",)})
     (sentence,) = algorithm_changes(changed)
-    assert "between batch size 32 and 64: it runs `fft` and no longer `gemm`" in sentence
+    assert "between batch size 32 and 64, by the names of what ran: it runs `fft` and" in sentence
 
 
 def test_page_faults_are_named_with_where_they_are() -> None:
@@ -174,12 +237,16 @@ def test_the_distance_from_the_roofline_has_its_nearest_and_its_farthest() -> No
     (sentence,) = distance_from_roofline(analysis({"cpu_time_ns": lambda n: n * n * 1000}))
     assert "takes 16 times its roofline's time at batch size 16, where it is nearest" in sentence
     assert distance_from_roofline(analysis({"roofline_time_ns": lambda _: 0})) == []
+    assert distance_from_empirical_roofline(PLAIN) == []
+    measured = analysis({"empirical_roofline_time_ns": lambda n: 2500 * n})
+    (sentence,) = distance_from_empirical_roofline(measured)
+    assert "2.5 times at 16, where it is farthest" in sentence
 
 
 def test_a_prediction_says_how_far_off_it_is_and_in_which_direction() -> None:
     memory, time = predictions(PLAIN)
-    assert "0.0% too" in memory
-    assert "predicts 5.22 ms of wall time at batch size 256; measured were 5.22 ms" in time
+    assert memory.endswith("at batch size 256, and so much was measured.")
+    assert "predicts 5.22 ms for the wall time at batch size 256, and so much" in time
     late = analysis(step={"wall_time_ns": lambda n: 1000 * n * (2 if n == 256 else 1)})
     assert "50% too low" in predictions(late)[1]
     early = analysis(step={"wall_time_ns": lambda n: 1000 * n / (2 if n == 256 else 1)})
@@ -203,6 +270,7 @@ def test_a_batch_that_ran_out_of_memory_is_named_with_what_it_asked_for() -> Non
 def test_the_largest_batch_that_should_fit_and_whether_it_did() -> None:
     # 4 GiB less half a GiB, at a MiB per sample.
     (sentence,) = largest_fitting(PLAIN)
+    assert "beside which the process held at most 512.00 MiB" in sentence
     assert "up to 3,584 samples should fit in the 4.00 GiB" in sentence
     assert "not tried" in sentence
     for status, words in (("finished", "and fits"), ("out of memory", "and ran out of memory")):
@@ -213,7 +281,10 @@ def test_the_largest_batch_that_should_fit_and_whether_it_did() -> None:
     (sentence,) = largest_fitting(analysis(most_samples=1000))
     assert "all 1,000 training samples should fit" in sentence
     assert largest_fitting(analysis(machine={"capacity_bytes": None})) == []
-    assert largest_fitting(analysis(step={"peak_resident_bytes": lambda _: 2**20})) == []
+    assert largest_fitting(analysis(step={"peak_tensor_bytes": lambda _: 2**20})) == []
+    reserved = analysis(step={"peak_reserved_bytes": lambda n: 2**21 * n})
+    (sentence,) = largest_fitting(reserved)
+    assert "By the line of the peak reserved, batches of up to 2,048 samples" in sentence
 
 
 def test_a_projection_is_called_one() -> None:
@@ -231,13 +302,13 @@ def test_points_of_several_devices_are_not_compared_in_silence() -> None:
     assert "batch size 512 on Another" in sentence
 
 
-def test_a_busy_machine_is_named_and_an_idle_one_is_not() -> None:
-    assert busy_machine(PLAIN) == []
+def test_a_interruptions_is_named_and_an_idle_one_is_not() -> None:
+    assert interruptions(PLAIN) == []
     idle = analysis(step={"wall_time_ns": lambda _: 1e9, "interruptions": lambda _: 3})
-    assert busy_machine(idle) == []
+    assert interruptions(idle) == []
     busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda n: 400 * (n == 64)}
-    (sentence,) = busy_machine(analysis(step=busy))
-    assert "at batch size 64 the training had to leave" in sentence
+    (sentence,) = interruptions(analysis(step=busy))
+    assert sentence.startswith("At batch size 64 a thread of the training had to leave its CPU")
 
 
 def test_time_that_does_not_grow_is_no_straight_line() -> None:

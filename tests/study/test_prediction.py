@@ -35,8 +35,16 @@ def test_a_largest_batch_without_memory_is_predicted_and_not_measured() -> None:
 def test_the_limit_is_where_the_line_of_the_peak_meets_the_memory() -> None:
     limit = analysis().limit
     assert limit is not None
-    assert (limit.batch_size, limit.quantity) == (3584, "peak_resident_bytes")
-    assert limit.line.at(limit.batch_size) <= limit.capacity_bytes < limit.line.at(3585)
+    assert (limit.batch_size, limit.quantity) == (3584, "peak_tensor_bytes")
+    room = limit.capacity_bytes - limit.beside_bytes
+    assert limit.line.at(limit.batch_size) <= room < limit.line.at(3585)
+
+
+def test_the_limit_leaves_room_for_the_most_that_was_held_beside_the_tensors() -> None:
+    step = {"peak_resident_bytes": lambda n: 2**20 * n + 2**30 * (2 if n == 64 else 1)}
+    limit = analysis(step=step).limit
+    assert limit is not None
+    assert (limit.beside_bytes, limit.batch_size) == (2 * 2**30, 2048)
 
 
 def test_a_trial_is_no_measurement() -> None:
@@ -85,8 +93,8 @@ def test_cards_that_differ_in_memory_only_share_a_line() -> None:
     layer = {**LAYER, "theoretical_flop": lambda n: 10**6 * n}
     found = merged(project([point(16, layer)], find_cards(["V100"])))
     assert sorted(names for names, _ in found) == [
-        "V100 PCIe 16 GB, V100 PCIe 32 GB",
-        "V100 SXM2 16 GB, V100 SXM2 32 GB",
+        "V100 PCIe 16 GB or V100 PCIe 32 GB",
+        "V100 SXM2 16 GB or V100 SXM2 32 GB",
     ]
 
 

@@ -190,7 +190,8 @@ def test_the_limit_is_tried_where_it_is_asked_for(tmp_path: Path) -> None:
     for path in (folder / "points").glob("batch_size_*.json"):
         found = read_point(path)
         assert found is not None
-        values = {"peak_resident_bytes": 2**20 * found.batch_size, "wall_time_ns": 1e6}
+        peak = 2**20 * found.batch_size
+        values = {"peak_tensor_bytes": peak, "peak_resident_bytes": peak, "wall_time_ns": 1e6}
         document = json.loads(path.read_text("utf-8"))
         document["rows"][0]["values"] = values
         document["machine"]["capacity_bytes"] = 2**20 * 12

@@ -23,14 +23,21 @@ from lightning_profile.study.findings.growth import (
     hardware_flop,
     time_growth,
 )
-from lightning_profile.study.findings.memory import reserved_memory, workspace_thresholds
+from lightning_profile.study.findings.memory import (
+    dram_traffic,
+    peak_memory,
+    reserved_memory,
+    resident_memory,
+    workspace_thresholds,
+)
 from lightning_profile.study.findings.surroundings import (
-    busy_machine,
     failed_points,
+    interruptions,
     several_devices,
 )
 from lightning_profile.study.findings.time import (
     cheapest_batch,
+    distance_from_empirical_roofline,
     distance_from_roofline,
     launch_bound,
     page_faults,
@@ -40,12 +47,15 @@ from lightning_profile.study.findings.time import (
 FINDINGS: Sequence[Callable[[Analysis], list[str]]] = (
     several_devices,
     failed_points,
-    busy_machine,
+    interruptions,
     counted_flop,
     hardware_flop,
     allocated_bytes,
     workspace_thresholds,
+    peak_memory,
     reserved_memory,
+    resident_memory,
+    dram_traffic,
     time_growth,
     algorithm_changes,
     page_faults,
@@ -53,6 +63,7 @@ FINDINGS: Sequence[Callable[[Analysis], list[str]]] = (
     roofline_knee,
     cheapest_batch,
     distance_from_roofline,
+    distance_from_empirical_roofline,
     predictions,
     out_of_memory,
     largest_fitting,

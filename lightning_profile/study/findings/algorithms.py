@@ -21,6 +21,6 @@ def algorithm_changes(analysis: Analysis) -> list[str]:
             if change is not None:
                 sentences.append(
                     f"{row_name(row)} changes its algorithm between batch size {before} and "
-                    f"{size}: it {change}."
+                    f"{size}, by the names of what ran: it {change}."
                 )
     return sentences

@@ -7,7 +7,10 @@ from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.findings.words import listed, percent, sizes
 from lightning_profile.study.prediction import Prediction
 from lightning_profile.study.projection import merged
+from lightning_profile.study.quantities import quantity
 from lightning_profile.study.series import row_name
+
+_NEXT_TO_NONE = 0.0005  # 0.0% in the report's table
 
 
 def predictions(analysis: Analysis) -> list[str]:
@@ -16,15 +19,17 @@ def predictions(analysis: Analysis) -> list[str]:
 
 
 def _prediction(each: Prediction) -> str:
-    quantity = each.series.quantity
+    shown = each.series.quantity
     start = (
         f"From {sizes(each.batch_sizes)}, a straight line predicts "
-        f"{quantity.format(each.predicted)} of {quantity.title} at batch size {each.batch_size}"
+        f"{shown.format(each.predicted)} for the {shown.title} at batch size {each.batch_size}"
     )
     if each.measured is None or each.error is None:
         return f"{start}, which could not be measured."
+    if abs(each.error) < _NEXT_TO_NONE:
+        return f"{start}, and so much was measured."
     return (
-        f"{start}; measured were {quantity.format(each.measured)}: the prediction is "
+        f"{start}; measured were {shown.format(each.measured)}: the prediction is "
         f"{percent(each.error)} too {'high' if each.error > 0 else 'low'}."
     )
 
@@ -49,15 +54,18 @@ def largest_fitting(analysis: Analysis) -> list[str]:
     if limit is None:
         return []
     memory = format_bytes(limit.capacity_bytes)
+    start = f"By the line of the {quantity(limit.quantity).title}"
+    if limit.beside_bytes:
+        start += f", beside which the process held at most {format_bytes(limit.beside_bytes)}"
     if limit.is_all_data:
         sentence = (
-            f"By the line of peak memory, all {limit.batch_size:,} training samples should fit in "
-            f"one batch: memory, {memory}, sets no limit here"
+            f"{start}, all {limit.batch_size:,} training samples should fit in one batch: memory, "
+            f"{memory}, sets no limit here"
         )
     else:
         sentence = (
-            f"By the line of peak memory, batches of up to {limit.batch_size:,} samples should fit "
-            f"in the {memory} that the training can have"
+            f"{start}, batches of up to {limit.batch_size:,} samples should fit in the {memory} "
+            "that the training can have"
         )
     tried = [
         point

@@ -1,29 +1,97 @@
-"""Where memory does not grow as the batch does."""
+"""How memory grows, and the traffic to it."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from lightning_profile.report.units import format_bytes
 from lightning_profile.study.analysis import Analysis
-from lightning_profile.study.departures import SEGMENT_BYTES, workspace_jump
+from lightning_profile.study.departures import SEGMENT_BYTES, TOLERANCE_OF_TIMES
+from lightning_profile.study.findings.words import listed, off_line, percent, times
+from lightning_profile.study.fit import show_r_squared
 from lightning_profile.study.series import row_name
+from lightning_profile.study.workspace import thresholds
+
+_PEAKS = ("peak_tensor_bytes", "peak_allocated_bytes", "peak_reserved_bytes")
+
+
+def peak_memory(analysis: Analysis) -> list[str]:
+    """Whether the peaks of the whole training grow in a straight line."""
+    sentences = []
+    for name in _PEAKS:
+        series = analysis.of(analysis.step, name)
+        if series is None or series.line is None or series.line.r_squared is None:
+            continue
+        line, left = series.line, analysis.departures[analysis.step, name]
+        r_squared = f"R² = {show_r_squared(line)}"
+        what = f"The {series.quantity.title}"
+        worst = max(left, key=lambda each: abs(each.share), default=None)
+        if worst is not None and abs(worst.share) < TOLERANCE_OF_TIMES:
+            sentences.append(
+                f"{what} grows nearly in a straight line ({r_squared}), "
+                f"{format_bytes(float(line.slope))} per sample: at batch size {worst.batch_size}, "
+                f"where it is farthest from it, it is {percent(worst.share)} "
+                f"{'above' if worst.share > 0 else 'below'} it."
+            )
+        elif left:
+            sentences.append(
+                f"{what} does not grow in a straight line: it leaves its line ({r_squared}) at "
+                f"{off_line(series, left)}."
+            )
+        else:
+            how = "exactly" if line.is_exact else "to a thousandth"
+            sentences.append(
+                f"{what} grows in a straight line {how} ({r_squared}): "
+                f"{format_bytes(float(line.slope))} per sample."
+            )
+    return sentences
+
+
+def resident_memory(analysis: Analysis) -> list[str]:
+    """Between what the process's own peaks lie, which are the system's account of it."""
+    series = analysis.of(analysis.step, "peak_resident_bytes")
+    if series is None or len(series.values) < 2:
+        return []
+    least = min(series.values, key=lambda size: series.values[size])
+    most = max(series.values, key=lambda size: series.values[size])
+    return [
+        f"The {series.quantity.title} of the process is between "
+        f"{format_bytes(series.values[least])}, at batch size {least}, and "
+        f"{format_bytes(series.values[most])}, at batch size {most}."
+    ]
+
+
+def dram_traffic(analysis: Analysis) -> list[str]:
+    """How many times the compulsory traffic went to and from DRAM, where that was counted."""
+    sentences = []
+    for row in analysis.layer_rows:
+        moved = [analysis.of(row, f"dram_{way}_bytes") for way in ("read", "write")]
+        ratios = {
+            size: sum(each.values[size] for each in moved if each is not None)
+            / sum(each.theory[size] for each in moved if each is not None)
+            for size in analysis.batch_sizes
+            if all(each is not None and each.theory.get(size) for each in moved)
+            and all(each is not None and size in each.values for each in moved)
+        }
+        if row[:2] not in analysis.in_detail or not ratios:
+            continue
+        parts = [f"{times(ratio)} times at batch size {size}" for size, ratio in ratios.items()]
+        sentences.append(
+            f"The DRAM traffic of {row_name(row)}, as the hardware counted it, is the compulsory "
+            f"traffic {listed(parts)}."
+        )
+    return sentences
 
 
 def workspace_thresholds(analysis: Analysis) -> list[str]:
-    """Between which batch sizes the workspace per sample changes."""
+    """Between which batch sizes the workspace jumps."""
     sentences = []
     for row in analysis.layer_rows:
         if row[:2] not in analysis.in_detail:
             continue
-        rows = analysis.rows[row]
-        for before, size in pairwise(rows):
-            jump = workspace_jump(rows, size)
-            if jump is not None and "workspace_bytes" in rows[before].values:
-                sentences.append(
-                    f"The workspace of {row_name(row)} does not grow with the batch between "
-                    f"batch size {before} and {size}: per sample it is {jump}."
-                )
+        sentences += [
+            f"The workspace of {row_name(row)} jumps between batch size {each.below} and "
+            f"{each.above}: per sample it is {each}."
+            for each in thresholds(analysis.rows[row])
+        ]
     return sentences
 
 

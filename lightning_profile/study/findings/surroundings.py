@@ -21,19 +21,19 @@ def several_devices(analysis: Analysis) -> list[str]:
     return [f"Not comparable: the points were measured on different devices, {parts}."]
 
 
-def busy_machine(analysis: Analysis) -> list[str]:
-    """At which batch sizes other programs took the CPUs away from the training."""
-    busy = []
+def interruptions(analysis: Analysis) -> list[str]:
+    """At which batch sizes CPUs were often taken away from the training."""
+    interrupted = []
     for size, row in analysis.rows.get(analysis.step, {}).items():
         time_ns, count = row.values.get("wall_time_ns"), row.values.get("interruptions")
         if time_ns and count is not None and count / (time_ns * 1e-9) > _OFTEN_PER_S:
-            busy.append(size)
-    if not busy:
+            interrupted.append(size)
+    if not interrupted:
         return []
     return [
-        f"The machine was busy with other programs too: at {sizes(busy)} the training had to leave "
-        f"a CPU to them more than {_OFTEN_PER_S} times per second, so times there say more about "
-        "the machine than about the batch size."
+        f"At {sizes(interrupted)} a thread of the training had to leave its CPU, to other programs "
+        f"or to another thread, more than {_OFTEN_PER_S} times per second: times there tell what "
+        "else the machine did, too."
     ]
 
 

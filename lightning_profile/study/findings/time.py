@@ -107,24 +107,34 @@ def cheapest_batch(analysis: Analysis) -> list[str]:
 
 def distance_from_roofline(analysis: Analysis) -> list[str]:
     """How many times the roofline's time the layers in detail take."""
+    return _distance(analysis, "roofline_time_ns", "its roofline's time")
+
+
+def distance_from_empirical_roofline(analysis: Analysis) -> list[str]:
+    """Likewise, by what the device reached in a measurement, if that was asked for."""
+    words = "the time of its empirical roofline, which is what this device reached,"
+    return _distance(analysis, "empirical_roofline_time_ns", words)
+
+
+def _distance(analysis: Analysis, name: str, words: str) -> list[str]:
     sentences = []
     for row in _rows(analysis):
-        series = analysis.time_of(row)
-        if series is None:
+        series, roofline = analysis.time_of(row), analysis.of(row, name)
+        if series is None or roofline is None:
             continue
         ratios = {
-            size: value / series.theory[size]
+            size: value / roofline.values[size]
             for size, value in series.values.items()
-            if series.theory.get(size)
+            if roofline.values.get(size)
         }
         if len(ratios) < 2:
             continue
         near = min(ratios, key=lambda size: ratios[size])
         far = max(ratios, key=lambda size: ratios[size])
         sentences.append(
-            f"{row_name(row)} takes {times(ratios[near])} times its roofline's time at batch "
-            f"size {near}, where it is nearest to it, and {times(ratios[far])} times at {far}, "
-            "where it is farthest from it."
+            f"{row_name(row)} takes {times(ratios[near])} times {words} at batch size {near}, "
+            f"where it is nearest to it, and {times(ratios[far])} times at {far}, where it is "
+            "farthest from it."
         )
     return sentences
 
