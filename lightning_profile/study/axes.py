@@ -57,10 +57,12 @@ def new_axes(analysis: Analysis, title: str, unit: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def draw_line(axes: Axes, series: Series, scale: float, label: str, colour: str) -> None:
+def draw_line(
+    axes: Axes, series: Series, scale: float, label: str, colour: str, *, dashes: str = "-"
+) -> None:
     """A line through the values, multiplied by ``scale``: theory's."""
     values = [value * scale for value in series.values.values()]
-    axes.plot(list(series.values), values, color=colour, ls="-", label=label, zorder=2)
+    axes.plot(list(series.values), values, color=colour, ls=dashes, label=label, zorder=2)
 
 
 def draw_markers(
@@ -101,16 +103,17 @@ def draw_markers(
     )
 
 
-def draw_prediction(axes: Axes, analysis: Analysis, series: Series, scale: float) -> None:
+def draw_prediction(
+    axes: Axes, analysis: Analysis, series: Series, scale: float, colour: str
+) -> None:
     """The line through the smaller half of the batch sizes: full there, dashed beyond."""
     for each in analysis.predictions:
         if each.series.row == series.row and each.series.quantity == series.quantity:
             line = each.line
             first, last = min(each.batch_sizes), max(each.batch_sizes)
-            colour = SKY if series.quantity.unit == "ns" else ORANGE
             for start, end, style, label in (
-                (first, last, "-", "line through these"),
-                (last, each.batch_size, "--", "prediction"),
+                (first, last, "-", f"line through {first} to {last}"),
+                (last, each.batch_size, "--", f"prediction of {each.batch_size}"),
             ):
                 sizes = np.geomspace(start, end, _LINE_POINTS)
                 values = (float(line.intercept) + float(line.slope) * sizes) * scale
@@ -128,7 +131,11 @@ def add_legend(axes: Axes) -> None:
     """A legend below the panel: it never hides values."""
     figure = axes.get_figure(root=True)
     if figure is not None:  # beside the data, never over them
+        handles, labels = axes.get_legend_handles_labels()
+        firsts = {label: labels.index(label) for label in labels}  # of lines that mean the same
         figure.legend(
+            [handles[position] for position in firsts.values()],
+            list(firsts),
             loc="outside lower center",
             ncols=2,
             frameon=False,

@@ -98,7 +98,7 @@ def _step_time(analysis: Analysis) -> _Made:
     if series is None:
         return None
     figure, axes = new_axes(analysis, "Wall time of a training step", "wall time / s")
-    draw_prediction(axes, analysis, series, 1e-9)
+    draw_prediction(axes, analysis, series, 1e-9, SKY)
     draw_markers(axes, series, 1e-9, "measured", BLACK, "o")
     log_time_axis(axes)
     add_legend(axes)
@@ -111,21 +111,27 @@ def _step_time(analysis: Analysis) -> _Made:
 
 
 def _step_memory(analysis: Analysis) -> _Made:
-    names = ("peak_allocated_bytes", "peak_reserved_bytes", "peak_resident_bytes")
+    names = (
+        "peak_tensor_bytes",
+        "peak_allocated_bytes",
+        "peak_reserved_bytes",
+        "peak_resident_bytes",
+    )
     found = [each for name in names if (each := analysis.of(analysis.step, name)) is not None]
     if not found:
         return None
     figure, axes = new_axes(analysis, "Peak memory of the training", "memory / GiB")
-    for series, colour, marker in zip(found, (BLUE, VERMILLION), ("o", "s"), strict=False):
-        draw_prediction(axes, analysis, series, 2**-30)
+    looks = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"))
+    for series, (colour, marker) in zip(found, looks, strict=False):
+        draw_prediction(axes, analysis, series, 2**-30, colour)
         draw_markers(axes, series, 2**-30, series.quantity.title, colour, marker)
-    top = 1.15 * max(value for series in found for value in series.values.values()) * 2**-30
-    axes.set_ylim(0, top)
+    axes.set_ylim(bottom=0)
     add_legend(axes)
     return (
         "step_memory",
-        "Peak memory over the training, and the straight line through the smaller half of the "
-        "batch sizes.",
+        "Peaks of memory: of all tensors that a step makes, and of the whole training as the "
+        "allocator or the operating system counts it. The straight line is through the smaller "
+        "half of the batch sizes.",
         figure,
     )
 
@@ -195,6 +201,10 @@ def _time(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
         roofline = analysis.of(row, "roofline_time_ns")
         if roofline is not None:
             draw_line(axes, roofline, 1e-9, f"{row[2]}, roofline", colour)
+        empirical = analysis.of(row, "empirical_roofline_time_ns")
+        if empirical is not None:
+            label = f"{row[2]}, empirical roofline"
+            draw_line(axes, empirical, 1e-9, label, colour, dashes=":")
         title = series.quantity.title
         draw_markers(axes, series, 1e-9, f"{row[2]}, {title}", colour, marker)
     projected = _projected(axes, analysis, rows)

@@ -13,16 +13,18 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from lightning_profile.records import Ceilings
 from lightning_profile.report import whole_lines
-from lightning_profile.report.units import format_bytes
+from lightning_profile.report.units import UNKNOWN, format_bytes, format_rate
 from lightning_profile.study import tables
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.figures import Drawing
 from lightning_profile.study.findings.surroundings import (
-    busy_machine,
     failed_points,
+    interruptions,
     several_devices,
 )
+from lightning_profile.study.findings.words import sizes as size_words
 from lightning_profile.study.projection import merged
 from lightning_profile.study.tables import Table
 
@@ -66,20 +68,18 @@ def _content(
     names = [layer for layer, _ in analysis.in_detail]
     subject = names[0] if len(names) == 1 else "a model's layers"
     predicted = analysis.predictions[0] if analysis.predictions else None
-    warnings = [*several_devices(analysis), *failed_points(analysis), *busy_machine(analysis)]
+    warnings = [*several_devices(analysis), *failed_points(analysis), *interruptions(analysis)]
     return {
         "title": f"How the cost of {subject} grows with the batch size",
         "sizes": ", ".join(sizes),
         "machine": analysis.machine,
-        "dataset": "" if dataset is None else f" ({dataset} data)",
+        "dataset": "" if dataset is None else f"{dataset} data and ",
         "warnings": warnings,
         "findings": [_escaped(each) for each in findings if each not in warnings],
         "conditions": _conditions(analysis),
         "step": tables.step_table(analysis),
         "step_figures": [_figure(each) for each in drawings if each.layer is None],
-        "predicted_from": "no batch sizes"
-        if predicted is None
-        else f"batch sizes {', '.join(str(size) for size in predicted.batch_sizes)}",
+        "predicted_from": "" if predicted is None else size_words(predicted.batch_sizes),
         "largest": max(point.batch_size for point in analysis.points if not point.is_trial),
         "predictions": tables.predictions_table(analysis),
         "layers": [_layer(analysis, layer, drawings) for layer in analysis.in_detail],
@@ -101,19 +101,38 @@ def _conditions(analysis: Analysis) -> Table:
         ["CPU threads", str(machine.threads)],
         *([name, version] for name, version in machine.versions.items()),
     ]
-    if ceilings is not None:
-        rows.append(["peaks of the device", ceilings.source])
-    if analysis.limit is not None:
-        rows.append(["memory for the training", format_bytes(analysis.limit.capacity_bytes)])
+    for kind, each in (("peak", ceilings), ("empirical peak", machine.empirical_ceilings)):
+        rows += [] if each is None else _peaks(analysis, kind, each)
+    known = [
+        point.machine.capacity_bytes
+        for point in analysis.measured
+        if point.machine is not None and point.machine.capacity_bytes is not None
+    ]
+    if known:
+        rows.append(["memory for a training, at least", format_bytes(min(known))])
     return Table(columns=["", ""], rows=rows, words=2)
+
+
+def _peaks(analysis: Analysis, kind: str, ceilings: Ceilings) -> list[list[str]]:
+    """Those that the rooflines are drawn from, and where they come from."""
+    rates = [
+        [f"{kind}, {arithmetic}", format_rate(rate)]
+        for arithmetic, rate in ceilings.flop_per_s.items()
+        if rate is not None
+    ]
+    bandwidth = f"{ceilings.bytes_per_s / 1e9:.4g} GB/s" if ceilings.bytes_per_s else UNKNOWN
+    return [*rates, [f"{kind}, bandwidth", bandwidth], [f"{kind}s, source", ceilings.source]]
 
 
 def _layer(
     analysis: Analysis, layer: tuple[str, str], drawings: Sequence[Drawing]
 ) -> dict[str, Any]:
     rows = [row for row in analysis.layer_rows if row[:2] == layer]
+    geometry = next(iter(analysis.rows[rows[0]].values())).geometry
     return {
         "name": layer[0],
+        "path": layer[1],
+        "geometry": geometry.partition("\n")[0].removesuffix("("),  # a container's name only
         "figures": [_figure(each) for each in drawings if each.layer == layer],
         "phases": [
             {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_profile.report.units import format_bytes, format_ratio, format_time
+from lightning_profile.report.units import format_bytes, format_time
 from lightning_profile.study.analysis import Analysis
+from lightning_profile.study.departures import Departure
 from lightning_profile.study.fit import show_r_squared
 from lightning_profile.study.projection import merged
 from lightning_profile.study.quantities import KNOWN
@@ -77,7 +78,7 @@ def lines_table(analysis: Analysis, row: RowKey) -> Table:
                 "" if theory is None else each.quantity.format(float(theory.slope)),
                 each.quantity.format(float(line.intercept)),
                 show_r_squared(line),
-                "; ".join(f"{one.batch_size}: {one.reason}" for one in left),
+                _by_reason(left),
             ]
         )
     return Table(
@@ -92,6 +93,14 @@ def lines_table(analysis: Analysis, row: RowKey) -> Table:
         rows=rows,
         has_remarks=True,
     )
+
+
+def _by_reason(departures: Sequence[Departure]) -> str:
+    """Such as ``16, 32: bound by launches; 1024: no reason seen``."""
+    sizes: dict[str, list[str]] = {}
+    for each in departures:
+        sizes.setdefault(each.reason, []).append(str(each.batch_size))
+    return "; ".join(f"{', '.join(those)}: {reason}" for reason, those in sizes.items())
 
 
 def predictions_table(analysis: Analysis) -> Table:
@@ -197,6 +206,4 @@ def _cell(series: Series, size: int) -> str:
     value = series.values.get(size)
     if value is None:
         return ""
-    if series.quantity.name == "roofline_fraction":
-        return format_ratio(value)
     return series.quantity.format(value)
