@@ -237,6 +237,10 @@ def test_the_distance_from_the_roofline_has_its_nearest_and_its_farthest() -> No
     (sentence,) = distance_from_roofline(analysis({"cpu_time_ns": lambda n: n * n * 1000}))
     assert "takes 16 times its roofline's time at batch size 16, where it is nearest" in sentence
     assert distance_from_roofline(analysis({"roofline_time_ns": lambda _: 0})) == []
+    cached = analysis({"cpu_time_ns": lambda n: n * 1000 * (0.5 if n == 16 else 0.9)})
+    (sentence,) = distance_from_roofline(cached)
+    assert "takes 0.9 times its roofline's time at batch size 32, where it is nearest" in sentence
+    assert "0.5 times at 16, where it is farthest" in sentence
     assert distance_from_empirical_roofline(PLAIN) == []
     measured = analysis({"empirical_roofline_time_ns": lambda n: 2500 * n})
     (sentence,) = distance_from_empirical_roofline(measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from lightning_profile.report.units import format_time
@@ -125,12 +126,14 @@ def _distance(analysis: Analysis, name: str, words: str) -> list[str]:
         ratios = {
             size: value / roofline.values[size]
             for size, value in series.values.items()
-            if roofline.values.get(size)
+            if value and roofline.values.get(size)
         }
         if len(ratios) < 2:
             continue
-        near = min(ratios, key=lambda size: ratios[size])
-        far = max(ratios, key=lambda size: ratios[size])
+        # A ratio may be below 1: what lies in a cache is faster than DRAM.
+        distances = {size: abs(math.log(ratio)) for size, ratio in ratios.items()}
+        near = min(distances, key=lambda size: distances[size])
+        far = max(distances, key=lambda size: distances[size])
         sentences.append(
             f"{row_name(row)} takes {times(ratios[near])} times {words} at batch size {near}, "
             f"where it is nearest to it, and {times(ratios[far])} times at {far}, where it is "
