@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -30,6 +30,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from lightning_profile import LayerProfiler, NvtxRanges, Schedule
 from lightning_profile.mnist import TRAIN_SAMPLES, DataError, MnistClassifier, MnistDataModule
 from lightning_profile.mnist.console import fail, quieten
+from lightning_profile.mnist.options import add_training_arguments, allow_tf32
 from lightning_profile.report import new_version
 from lightning_profile.selection import select_layers
 from lightning_profile.study import StudyError, command_line
@@ -58,7 +59,8 @@ _USAGE = """python train.py [--batch_size N [N ...]] [--layers NAME ...]
                 [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
                 [--counters {none,ncu}] [--empirical_roofline {true,false}]
-                [--nvtx {true,false}] [--find_limit] [--project DEVICE ...]
+                [--nvtx {true,false}] [--tf32 {true,false}]
+                [--find_limit] [--project DEVICE ...]
                 [--study {continue,new}]
                 [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
                 [--config FILE] [--trainer.max_epochs N] [--trainer.OPTION VALUE ...]"""
@@ -69,49 +71,7 @@ class TrainingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the short options and let them reach the data."""
-        parser.add_argument(
-            "--batch_size",
-            type=int,
-            default=128,
-            help="Images per training step; several numbers make a study.",
-        )
-        parser.add_argument(
-            "--layers",
-            nargs="+",
-            default=["Conv2d-2"],
-            help="Layers to profile: Conv2d-2 is the second Conv2d; conv2, its name, works too.",
-        )
-        parser.add_argument(
-            "--dataset",
-            type=Literal["auto", "mnist", "digits"],
-            default="auto",
-            help="mnist; digits (scikit-learn's, no download); auto: digits if MNIST can't be had.",
-        )
-        parser.add_argument(
-            "--data_dir", default="data", help="Where MNIST lies or is downloaded to."
-        )
-        parser.add_argument("--log_dir", default="logs", help="Runs go to LOG_DIR/mnist/version_N.")
-        parser.add_argument(
-            "--profile", type=bool, default=True, help="Whether to profile the layers at all."
-        )
-        parser.add_argument(
-            "--counters",
-            type=Literal["none", "ncu"],
-            default="none",
-            help="ncu: Nsight Compute counts what the layers execute, on an NVIDIA GPU.",
-        )
-        parser.add_argument(
-            "--empirical_roofline",
-            type=bool,
-            default=False,
-            help="Whether to measure what the device reaches beside the vendor's peaks.",
-        )
-        parser.add_argument(
-            "--nvtx",
-            type=bool,
-            default=False,
-            help="Whether to mark the layers by NVTX ranges, for NVIDIA's own profilers.",
-        )
+        add_training_arguments(parser)
         command_line.add_study_arguments(parser)
         parser.add_class_arguments(Schedule, "schedule")
         for name in ("batch_size", "dataset", "data_dir"):
@@ -185,6 +145,8 @@ def build_cli(arguments: Sequence[str]) -> TrainingCLI:
         save_config_kwargs={"overwrite": True},
         trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
     )
+    if cli.config.tf32 is not None:
+        allow_tf32(cli.config.tf32)
     if cli.config.profile or cli.config.nvtx:
         select_layers(cli.model, cli.config.layers)  # a mistake shows before anything is done
     if cli.config.nvtx:
