@@ -24,15 +24,16 @@ class StepClock(Callback):
     """Times blocks of steps outside of the profiler's window.
 
     Args:
-        schedule: The profiler's.
+        schedule: The profiler's; ``None`` if nothing is recorded.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule | None) -> None:
         super().__init__()
         self._schedule = schedule
         self._blocks_ns: list[float] = []  # per step
         self._counts: dict[str, list[float]] = {}  # per step, by name
         self._window = range(0)
+        self._last = 0  # step of the epoch
         self._started: tuple[int, int, Usage | None] | None = None  # step, time
         self.capacity_bytes: int | None = None
         self._peaks: dict[str, int] = {}
@@ -57,23 +58,25 @@ class StepClock(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find this epoch's window."""
-        schedule = self._schedule.shrink_to(int(trainer.num_training_batches))
-        self._window = range(schedule.wait, schedule.steps)
         self._started = None
+        self._last = int(trainer.num_training_batches) - 1
+        if self._schedule is not None:
+            schedule = self._schedule.shrink_to(int(trainer.num_training_batches))
+            self._window = range(schedule.wait, schedule.steps)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """End a block and begin the next; the epoch's last step, maybe smaller, is in none."""
         window, started = self._window, self._started
-        is_after_reading = window.stop <= batch_idx < window.stop + _UNTYPICAL
+        is_after_reading = bool(window) and window.stop <= batch_idx < window.stop + _UNTYPICAL
         if batch_idx in window or batch_idx < _UNTYPICAL or is_after_reading:
             self._started = None
             return
         if started is not None:
             first, started_ns, before = started
             steps = batch_idx - first
-            if steps < _BLOCK and batch_idx + 1 != window.start:
+            if steps < _BLOCK and batch_idx not in (window.start - 1, self._last):
                 return
             self._blocks_ns.append((_now_ns(pl_module.device) - started_ns) / steps)
             self._count(before, usage(), steps)

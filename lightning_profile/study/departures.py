@@ -17,6 +17,7 @@ _JUMP = 2  # times
 FEW_PAGE_FAULTS = 10  # per sample
 _NAMES_SHOWN = 2
 _LONGEST_NAME = 120
+_LENGTH_OF_END = 30  # of a longer one
 UNEXPLAINED = "no reason seen"
 
 
@@ -180,7 +181,12 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _short(name: str) -> str:
-    """Without the arguments' types; tile sizes, in the middle of such names, stay."""
+    """Without the arguments' types, and without the middle if it is still too long.
+
+    Such names begin with tile sizes and end with how the product is split: both tell them apart.
+    """
     name = name.removeprefix("void ")
     head = name.partition("(")[0] or name
-    return head if len(head) <= _LONGEST_NAME else f"{head[:_LONGEST_NAME]}…"
+    if len(head) <= _LONGEST_NAME:
+        return head
+    return f"{head[: _LONGEST_NAME - _LENGTH_OF_END]}…{head[-_LENGTH_OF_END:]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -108,17 +108,46 @@ def _train(prepare: Prepare, batch_size: int, *, is_trial: bool) -> Point:
     if is_trial:
         callbacks.remove(profiler)
         trainer.limit_train_batches = TRIAL_BATCHES
-    if hasattr(training.data, "prepare_data"):
-        trainer.fit(training.model, datamodule=training.data)
-    else:
-        trainer.fit(training.model, training.data)
+    _fit(training)
     point = Point(
         batch_size=batch_size,
         status="finished",
         is_trial=is_trial,
         duration_s=time.perf_counter() - started,
     )
-    return point if is_trial else _with_measurements(point, training, clock)
+    if is_trial:
+        return point
+    measured = _with_measurements(point, training, clock)
+    if clock.ranges:
+        return measured
+    # Its epoch is too short for steps beside the recorded ones.
+    del training, trainer, callbacks
+    gc.collect()
+    try:
+        return _with_wall_time(measured, prepare)
+    except Exception:  # without it the point is whole, but for the wall time, which is unknown
+        return measured
+
+
+def _with_wall_time(point: Point, prepare: Prepare) -> Point:
+    """``point`` with the wall time of a second training, in which nothing is recorded."""
+    training = prepare(point.batch_size)
+    callbacks: list[Any] = training.trainer.callbacks  # type: ignore[attr-defined]
+    callbacks.remove(training.profiler)
+    clock = StepClock(None)
+    callbacks.append(clock)
+    training.trainer.loggers = []  # the run's files are those of the first
+    _fit(training)
+    step, *others = point.rows
+    values = {**clock.values, **step.values}  # the peaks stay the first training's
+    return replace(point, rows=(replace(step, values=values, ranges=clock.ranges), *others))
+
+
+def _fit(training: Training) -> None:
+    if hasattr(training.data, "prepare_data"):
+        training.trainer.fit(training.model, datamodule=training.data)
+    else:
+        training.trainer.fit(training.model, training.data)
 
 
 def _with_measurements(point: Point, training: Training, clock: StepClock) -> Point:

@@ -20,7 +20,7 @@ from torch import Tensor
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
 from lightning_profile.study import Study, StudyError, in_this_process, run_study
 from lightning_profile.study.out_of_memory import is_out_of_memory, requested_bytes
-from lightning_profile.study.point import Point, read_point, write_point
+from lightning_profile.study.point import STEP_NAME, Point, read_point, write_point
 from lightning_profile.study.training import Training, train_point
 from tests.conftest import SmallCnn, small_data
 from tests.study.made import point
@@ -88,6 +88,21 @@ def test_every_batch_size_has_its_numbers_and_flop_grow_as_theory_says(tmp_path:
     runs = {each.run_folder for each in made.points}
     assert len(runs) == 3
     assert all(Path(str(each), "layer_profile.csv").exists() for each in runs)
+
+
+def test_steps_that_are_not_recorded_are_timed_also_where_the_epoch_is_as_short_as_the_window(
+    tmp_path: Path,
+) -> None:
+    def few(batch_size: int) -> Any:
+        return small_data(samples=5 * batch_size, batch_size=batch_size)
+
+    made = study(tmp_path, [4, 8], make_data=few)
+    assert made.analysis.time_of(made.analysis.step) is not None
+    for each in made.analysis.points:
+        (step,) = [row for row in each.rows if row.layer == STEP_NAME]
+        assert step.values["wall_time_ns"] > 0
+        assert step.ranges["wall_time_ns"][0] > 0
+    assert len(list(tmp_path.rglob("layer_profile.csv"))) == 2  # the timing leaves no run behind
 
 
 def test_a_study_trains_the_same_weights_as_a_training_without_it(tmp_path: Path) -> None:
