@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lightning_profile.report.units import format_bytes
 from lightning_profile.study.point import Row
@@ -30,12 +31,14 @@ class Departure:
         value: What it is.
         on_line: What the line says.
         reason: Why, or that no reason was seen.
+        brief: The same without the names of kernels and the sizes of blocks, for a table.
     """
 
     batch_size: int
     value: float
     on_line: float
-    reason: str
+    reason: str = ""
+    brief: str = ""
 
     @property
     def share(self) -> float:
@@ -59,17 +62,28 @@ def departures(series: Series, rows: Mapping[int, Row]) -> list[Departure]:
     found = []
     for size, value in series.values.items():
         on_line = float(line.at(size))
-        departure = Departure(batch_size=size, value=value, on_line=on_line, reason="")
+        departure = Departure(batch_size=size, value=value, on_line=on_line)
         least, greatest = series.ranges.get(size, (value, value))
         tolerance = _TOLERANCE_OF_COUNTS if series.quantity.is_exact else TOLERANCE_OF_TIMES
         if abs(value - on_line) > tolerance * abs(value) and not least <= on_line <= greatest:
-            reason = _reason(series, rows, departure)
-            found.append(Departure(batch_size=size, value=value, on_line=on_line, reason=reason))
+            reasons = _reasons(series, rows, departure)
+            found.append(
+                replace(
+                    departure,
+                    reason="; ".join(each.text for each in reasons),
+                    brief="; ".join(dict.fromkeys(each.brief for each in reasons)),
+                )
+            )
     return found
 
 
-def _reason(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
-    causes: Sequence[Callable[[Series, Mapping[int, Row], Departure], str]] = (
+class _Reason(NamedTuple):
+    text: str
+    brief: str
+
+
+def _reasons(series: Series, rows: Mapping[int, Row], departure: Departure) -> Sequence[_Reason]:
+    causes: Sequence[Callable[[Series, Mapping[int, Row], Departure], _Reason | None]] = (
         (_rounding, _segments, _workspace, _algorithm)
         if series.quantity.unit == "B"
         else (_algorithm, _launch, _roofline_bound, _page_faults)
@@ -77,15 +91,15 @@ def _reason(series: Series, rows: Mapping[int, Row], departure: Departure) -> st
         else (_algorithm,)
     )
     found = [cause(series, rows, departure) for cause in causes]
-    return "; ".join(each for each in found if each) or UNEXPLAINED
+    return [each for each in found if each] or [_Reason(UNEXPLAINED, UNEXPLAINED)]
 
 
-def _rounding(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+def _rounding(series: Series, rows: Mapping[int, Row], departure: Departure) -> _Reason | None:
     """What stays allocated beside theory's tensors, where the recorded blocks add up to it."""
     values = rows[departure.batch_size].values
     theory = series.theory.get(departure.batch_size)
     if theory is None or series.quantity.name != "allocated_bytes" or departure.value == theory:
-        return ""
+        return None
     extra = departure.value - theory
     parts = {
         "the allocator's rounding to whole blocks": values.get("rounding_bytes"),
@@ -93,33 +107,40 @@ def _rounding(series: Series, rows: Mapping[int, Row], departure: Departure) -> 
         "theory's tensors that were not allocated": values.get("memory_residual_bytes"),
     }
     if sum(part or 0 for part in parts.values()) != extra:
-        return ""
-    return "; ".join(f"{name}, {format_bytes(abs(part))}" for name, part in parts.items() if part)
+        return None
+    there = {name: format_bytes(abs(part)) for name, part in parts.items() if part}
+    return _Reason("; ".join(f"{name}, {size}" for name, size in there.items()), "; ".join(there))
 
 
-def _segments(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+def _segments(series: Series, rows: Mapping[int, Row], departure: Departure) -> _Reason | None:
     """Memory is reserved in whole segments and kept from what was freed."""
     is_held = series.quantity.name in ("reserved_bytes", "cached_bytes", "peak_reserved_bytes")
     if not is_held or any(value % SEGMENT_BYTES for value in series.values.values()):
-        return ""
-    return f"memory is reserved in segments of {format_bytes(SEGMENT_BYTES)} and more, and kept"
+        return None
+    text = f"memory is reserved in segments of {format_bytes(SEGMENT_BYTES)} and more, and kept"
+    return _Reason(text, "reserved in segments")
 
 
-def _workspace(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+def _workspace(series: Series, rows: Mapping[int, Row], departure: Departure) -> _Reason | None:
     """Scratch that jumps; that it does is no reason why it does."""
     if series.quantity.name == "workspace_bytes":
-        return ""
+        return None
     beside = [each for each in thresholds(rows) if departure.batch_size in (each.below, each.above)]
-    return "; ".join(f"workspace per sample at {each.above}: {each}" for each in beside)
+    if not beside:
+        return None
+    text = "; ".join(f"workspace per sample at {each.above}: {each}" for each in beside)
+    return _Reason(text, "a jump of the workspace")
 
 
-def _algorithm(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+def _algorithm(series: Series, rows: Mapping[int, Row], departure: Departure) -> _Reason | None:
     """Other kernels, or operators, than at the neighbour."""
     other = neighbour(list(rows), departure.batch_size)
     if other is None:
-        return ""
+        return None
     change = algorithm_change(rows[other], rows[departure.batch_size])
-    return "" if change is None else f"{change}, unlike at batch size {other}"
+    if change is None:
+        return None
+    return _Reason(f"{change}, unlike at batch size {other}", "another algorithm")
 
 
 def algorithm_change(before: Row, after: Row) -> str | None:
@@ -137,34 +158,38 @@ def algorithm_change(before: Row, after: Row) -> str | None:
     return " and ".join(parts)
 
 
-def _launch(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
-    is_launch = rows[departure.batch_size].bound == "launch"
-    return "bound by launches: the device waits for the host" if is_launch else ""
+def _launch(series: Series, rows: Mapping[int, Row], departure: Departure) -> _Reason | None:
+    if rows[departure.batch_size].bound != "launch":
+        return None
+    return _Reason("bound by launches: the device waits for the host", "bound by launches")
 
 
-def _roofline_bound(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+def _roofline_bound(
+    series: Series, rows: Mapping[int, Row], departure: Departure
+) -> _Reason | None:
     """On another side of the roofline's knee than the largest batch."""
     here, last = rows[departure.batch_size].bound, rows[max(rows)].bound
     if {here, last} != {"memory", "compute"}:
-        return ""
-    return f"below the roofline's knee: bound by {here}, at batch size {max(rows)} by {last}"
+        return None
+    text = f"below the roofline's knee: bound by {here}, at batch size {max(rows)} by {last}"
+    return _Reason(text, "below the roofline's knee")
 
 
-def _page_faults(series: Series, rows: Mapping[int, Row], departure: Departure) -> str:
+def _page_faults(series: Series, rows: Mapping[int, Row], departure: Departure) -> _Reason | None:
     """More or fewer pages from the operating system than at the largest batch."""
     last = max(rows)
     faults = [rows[size].values.get("page_faults") for size in (departure.batch_size, last)]
     if faults[0] is None or faults[1] is None:
-        return ""
+        return None
     here, there = faults[0] / departure.batch_size, faults[1] / last
     if max(here, there) <= _JUMP * max(FEW_PAGE_FAULTS, min(here, there)):
-        return ""
+        return None
     few, many = f"next to no page faults, at batch size {last}", "per sample of the step"
     if here <= FEW_PAGE_FAULTS:
-        return f"{few} {there:.3g} {many}"
-    return f"{here:.3g} page faults {many}, at batch size {last} " + (
-        f"{there:.3g}" if there > FEW_PAGE_FAULTS else "next to none"
-    )
+        return _Reason(f"{few} {there:.3g} {many}", "next to no page faults")
+    others = f"{there:.3g}" if there > FEW_PAGE_FAULTS else "next to none"
+    text = f"{here:.3g} page faults {many}, at batch size {last} {others}"
+    return _Reason(text, "page faults")
 
 
 def neighbour(sizes: Sequence[int], batch_size: int) -> int | None:

@@ -96,10 +96,10 @@ def lines_table(analysis: Analysis, row: RowKey) -> Table:
 
 
 def _by_reason(departures: Sequence[Departure]) -> str:
-    """Such as ``16, 32: bound by launches; 1024: no reason seen``."""
+    """Such as ``16, 32: bound by launches; 1024: no reason seen``; ``study.csv`` says more."""
     sizes: dict[str, list[str]] = {}
     for each in departures:
-        sizes.setdefault(each.reason, []).append(str(each.batch_size))
+        sizes.setdefault(each.brief, []).append(str(each.batch_size))
     return "; ".join(f"{', '.join(those)}: {reason}" for reason, those in sizes.items())
 
 

@@ -89,6 +89,24 @@ def test_allocated_bytes_as_in_theory_or_not() -> None:
     assert "to the byte" in sentence
     (sentence,) = allocated_bytes(analysis({"allocated_bytes": lambda n: 512 * n + (n == 32)}))
     assert "differs from theory at batch size 32, by 1 B" in sentence
+    assert sentence.endswith("of it).")  # what it is was not recorded
+
+
+def test_what_is_allocated_beside_theory_is_named_where_it_is_all_of_it() -> None:
+    layer = {
+        "allocated_bytes": lambda n: 512 * n + 100 + 4096 * (n == 32),
+        "rounding_bytes": lambda _: 100,
+        "other_kept_bytes": lambda n: 4096 * (n == 32),
+    }
+    (sentence,) = allocated_bytes(analysis(layer))
+    assert "it is the allocator's rounding to whole blocks and what is kept beside" in sentence
+    layer["allocated_bytes"] = lambda n: 512 * n + 100
+    layer["other_kept_bytes"] = lambda _: 0
+    (sentence,) = allocated_bytes(analysis(layer))
+    assert sentence.endswith("it is the allocator's rounding to whole blocks.")
+    layer["rounding_bytes"] = lambda n: 100 + (n == 64)  # recorded otherwise at one of them
+    (sentence,) = allocated_bytes(analysis(layer))
+    assert sentence.endswith("of it).")
     assert "to the byte" not in sentence
 
 

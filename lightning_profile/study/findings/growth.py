@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lightning_profile.report.units import format_bytes, format_exact
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.departures import TOLERANCE_OF_TIMES
@@ -14,6 +16,7 @@ from lightning_profile.study.findings.words import (
     times,
 )
 from lightning_profile.study.fit import Line, show_r_squared, straight_part
+from lightning_profile.study.point import Row
 from lightning_profile.study.series import Series, row_name
 
 _THE_SAME = 1.25  # times
@@ -111,7 +114,8 @@ def allocated_bytes(analysis: Analysis) -> list[str]:
         sentences.append(
             f"What {row_name(row)} leaves allocated differs from theory at {sizes(list(gaps))}, "
             f"by {format_bytes(gaps[worst])} at batch size {worst} "
-            f"({percent(gaps[worst] / series.values[worst])} of it)."
+            f"({percent(gaps[worst] / series.values[worst])} of it)"
+            f"{_what_gaps_are({size: analysis.rows[row][size] for size in gaps}, gaps)}."
         )
     if same:
         sentences.insert(
@@ -120,6 +124,19 @@ def allocated_bytes(analysis: Analysis) -> list[str]:
             f"theory says, to the byte, at every batch size.",
         )
     return sentences
+
+
+def _what_gaps_are(rows: Mapping[int, Row], gaps: Mapping[int, float]) -> str:
+    """Of which recorded blocks they consist, if that is so at every batch size."""
+    names = {
+        "rounding_bytes": "the allocator's rounding to whole blocks",
+        "other_kept_bytes": "what is kept beside theory's tensors, such as casts of the weights",
+    }
+    parts = {name: {size: row.values.get(name, 0) for size, row in rows.items()} for name in names}
+    if any(sum(part[size] for part in parts.values()) != gaps[size] for size in gaps):
+        return ""
+    there = [names[name] for name, part in parts.items() if any(part.values())]
+    return f": it is {' and '.join(there)}"
 
 
 def time_growth(analysis: Analysis) -> list[str]:
