@@ -131,3 +131,37 @@ def test_the_users_peak_counters_are_left_alone(tmp_path: Path) -> None:
     del block
     train(tmp_path, LayerProfiler("Conv2d-2"), model=MnistClassifier, data=mnist_like(), **OPTIONS)
     assert torch.cuda.max_memory_allocated() >= peak
+
+
+class LaunchesByItself(MnistClassifier):
+    """Launches kernels that are no operator's: in a layer, and beside all layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spin = Spin()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        torch.cuda._sleep(100_000)
+        return super().training_step((self.spin(batch[0]), batch[1]), batch_idx)
+
+
+class Spin(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        torch.cuda._sleep(100_000)
+        return images
+
+
+def test_a_kernel_that_no_operator_launched_is_in_the_row_of_what_called_it(
+    tmp_path: Path,
+) -> None:
+    profiler = LayerProfiler(["spin", "conv2"], Schedule(wait=3, active=2))
+    train(tmp_path, profiler, model=LaunchesByItself, data=mnist_like(), **OPTIONS)
+    window = read_json(tmp_path)["windows"][-1]
+    found = {
+        (row["step"], row["layer"], row["is_optimizer"]): use["count"]
+        for row in window["steps"]
+        for use in row["on_device"]["kernels"]
+        if "spin_kernel" in use["name"]
+    }
+    steps = window["compared_steps"]
+    assert found == {(step, name, False): 1 for step in steps for name in ("spin", None)}

@@ -20,13 +20,15 @@ from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
 from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
-from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork
+from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork, Launched
 from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.records import Allocation, Op
 
 _OPERATOR, _ALLOCATION = _EventType.TorchOp, _EventType.Allocation
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
 _BEGINS, _ENDS = " begins", " ends"
+_RUNTIME_CALLS = "cu"  # CUDA's runtime and driver: cudaLaunchKernel, cuLaunchKernelEx
+_LAUNCH = "launch outside of operators"
 
 
 def mark_begin(step: int) -> None:
@@ -109,6 +111,20 @@ class _Reader:
             step = self._step_at(event.start_time_ns)
             if step is not None:
                 self.ops.append(_loose_allocation(event, step.number))
+        self._read_loose_launches(below.device_events)
+
+    def _read_loose_launches(self, device_events: Sequence[Any]) -> None:
+        """Kernels that a library launched by itself, outside of every operator."""
+        if self._device_work is None:
+            return
+        for call in device_events:
+            # What is below no call is the picture of a range, maybe one that never ended.
+            if not call.name.startswith(_RUNTIME_CALLS):
+                continue
+            step = self._step_at(call.start_time_ns)
+            launched = self._device_work.launched([call, *call.children])
+            if step is not None and (launched.kernels or launched.has_graph):
+                self.ops.append(_loose_launch(call, step.number, launched))
 
     def _read_operator(self, event: Any, *, parent: int | None, is_counted: bool) -> None:
         # By its own time: below a picture of a step there can be operators of the next one.
@@ -241,6 +257,14 @@ def _loose_allocation(event: Any, step: int) -> Op:
     return replace(
         _plain(event.name, step, event.start_time_ns, event.start_time_ns),
         allocations=(_allocation(event),),
+    )
+
+
+def _loose_launch(call: Any, step: int, launched: Launched) -> Op:
+    return replace(
+        _plain(_LAUNCH, step, call.start_time_ns, call.start_time_ns),
+        launched=launched.kernels,
+        launches_graph=launched.has_graph,
     )
 
 

@@ -201,6 +201,22 @@ def test_what_hangs_below_the_picture_of_an_earlier_step_is_of_its_own_step() ->
     }
 
 
+def test_a_kernel_that_no_operator_launched_is_not_lost() -> None:
+    launch = Event("cuLaunchKernel", "Kineto", 40, 50)
+    launch.children = [Event(_KERNEL_NAME, "Kineto", 52, 87, device="CUDA")]
+    before = Event("cudaLaunchKernel", "Kineto", 2, 3)
+    before.children = [Event("of the warm-up", "Kineto", 12, 20, device="CUDA")]
+    graph = Event("cudaGraphLaunch", "Kineto", 100, 101)
+    tree = [before, *step(7, 10, 200, launch), *step(8, 201, 300), graph]
+    tree.sort(key=lambda event: event.start)
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
+    ops = read_ops(results, has_device=True)
+    assert [(op.step, op.launches_graph, len(op.launched or ())) for op in ops if op.launched] == [
+        (7, False, 1)
+    ]
+    assert [op.step for op in ops if op.launches_graph] == [7]
+
+
 def test_steps_inside_of_a_range_of_the_users_are_found() -> None:
     relu = Event("aten::relu", "TorchOp", 120, 130, correlation_id=5)
     outside = Event("aten::add", "TorchOp", 50, 60, correlation_id=6)
