@@ -46,7 +46,7 @@ STUDY_READS = {"callback", "schedule", "selection", "devices", "comparison", "re
 STUDY = PACKAGE / "study"
 STUDY_TRAINS = {"training.py", "clock.py", "run.py"}  # the files that know Lightning
 ONLY_IN = {
-    "matplotlib": {"figures.py", "axes.py"},
+    "matplotlib": {"figures.py", "rate_figure.py", "axes.py"},
     "jinja2": {"report.py"},
     "markdown_it": {"report.py"},
 }

@@ -12,7 +12,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import (
+    EngFormatter,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.series import Series
@@ -39,21 +46,28 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "lightning_profile",  # the same figure gives the same file
     "figure.facecolor": "white",
 }
+_FIT_DASHES = (0, (1.5, 2.5))
 _LINE_POINTS = 60  # a straight line is none on a logarithmic axis
 
 
 def new_axes(analysis: Analysis, title: str, unit: str) -> tuple[Figure, Axes]:
     """A figure of one panel over the study's batch sizes, each a tick."""
-    figure = Figure(figsize=_INCHES, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left")
+    figure, axes = new_panel(title, unit)
     axes.set_xlabel("batch size / samples")
-    axes.set_ylabel(unit)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator([float(size) for size in analysis.batch_sizes]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(plain_number))
+    return figure, axes
+
+
+def new_panel(title: str, unit: str) -> tuple[Figure, Axes]:
+    """A figure of one panel."""
+    figure = Figure(figsize=_INCHES, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left")
+    axes.set_ylabel(unit)
     return figure, axes
 
 
@@ -120,11 +134,29 @@ def draw_prediction(
                 axes.plot(sizes, values, color=colour, ls=style, label=label, zorder=2)
 
 
+def draw_fit(axes: Axes, series: Series, scale: float, label: str, colour: str) -> None:
+    """The straight line through all values; where it is below zero, nothing."""
+    line = series.line
+    if line is None:
+        return
+    sizes = np.geomspace(min(series.values), max(series.values), _LINE_POINTS)
+    values = (float(line.intercept) + float(line.slope) * sizes) * scale
+    shown = values > 0
+    axes.plot(sizes[shown], values[shown], color=colour, ls=_FIT_DASHES, label=label, zorder=2)
+
+
 def log_time_axis(axes: Axes) -> None:
-    """Powers of ten of seconds, as ms or µs."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(EngFormatter(unit="s", sep=" "))
+    """Seconds as ms or µs."""
+    log_axis(axes, unit="s")
     axes.set_ylabel(axes.get_ylabel().removesuffix(" / s"))
+
+
+def log_axis(axes: Axes, unit: str = "") -> None:
+    """Numbers with SI prefixes at 1, 2 and 5: powers of ten alone may be too few to read from."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(EngFormatter(unit=unit, sep=" "))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def add_legend(axes: Axes) -> None:

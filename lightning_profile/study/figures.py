@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter
+from matplotlib.ticker import FuncFormatter
 
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.axes import (
@@ -26,13 +26,16 @@ from lightning_profile.study.axes import (
     STYLE,
     VERMILLION,
     add_legend,
+    draw_fit,
     draw_line,
     draw_markers,
     draw_prediction,
+    log_axis,
     log_time_axis,
     new_axes,
     plain_number,
 )
+from lightning_profile.study.rate_figure import draw_rate
 from lightning_profile.study.series import RowKey
 
 _CARD_COLOURS = (PURPLE, ORANGE, GREEN, SKY)
@@ -46,12 +49,14 @@ class Drawing:
 
     Attributes:
         name: Of its files, without their ending; they lie in the folder of figures.
+        kind: What it shows, in a word.
         layer: Layer and qualified name that it is of; ``None`` for the whole step.
         caption: What it shows.
         svg: Where it lies as SVG; a PNG lies beside it.
     """
 
     name: str
+    kind: str
     layer: tuple[str, str] | None
     caption: str
     svg: Path
@@ -70,23 +75,23 @@ def draw_figures(analysis: Analysis, folder: Path) -> list[Drawing]:
             drawings += _written(folder, None, draw(analysis))
         for layer in analysis.in_detail:
             rows = [row for row in analysis.layer_rows if row[:2] == layer]
-            for draw_layer in (_flop, _memory, _time, _rate):
+            for draw_layer in (_flop, _memory, _time, _fraction, draw_rate):
                 drawings += _written(folder, layer, draw_layer(analysis, rows))
     return drawings
 
 
-_Made = tuple[str, str, Figure] | None  # name, caption, figure
+_Made = tuple[str, str, Figure] | None  # kind, caption, figure
 
 
 def _written(folder: Path, layer: tuple[str, str] | None, made: _Made) -> list[Drawing]:
     if made is None:
         return []
     kind, caption, figure = made
-    name = kind if layer is None else f"{_file_name(layer)}_{kind}"
+    name = f"{'step' if layer is None else _file_name(layer)}_{kind}"
     svg = folder / f"{name}.svg"
     figure.savefig(svg, metadata={"Date": None})
     figure.savefig(svg.with_suffix(".png"), dpi=_DOTS_PER_INCH)
-    return [Drawing(name=name, layer=layer, caption=caption, svg=svg)]
+    return [Drawing(name=name, kind=kind, layer=layer, caption=caption, svg=svg)]
 
 
 def _file_name(layer: tuple[str, str]) -> str:
@@ -99,13 +104,15 @@ def _step_time(analysis: Analysis) -> _Made:
         return None
     figure, axes = new_axes(analysis, "Wall time of a training step", "wall time / s")
     draw_prediction(axes, analysis, series, 1e-9, SKY)
+    draw_fit(axes, series, 1e-9, "straight line through all", BLACK)
     draw_markers(axes, series, 1e-9, "measured", BLACK, "o")
     log_time_axis(axes)
     add_legend(axes)
     return (
-        "step_time",
-        "Wall time of a training step that nobody recorded, and the straight line through the "
-        "smaller half of the batch sizes. Bars: least and greatest of several blocks of steps.",
+        "time",
+        "Wall time of a training step that nobody recorded, and straight lines through all batch "
+        "sizes and through the smaller half of them, curved as the axes are logarithmic. Bars: "
+        "least and greatest of several blocks of steps.",
         figure,
     )
 
@@ -128,7 +135,7 @@ def _step_memory(analysis: Analysis) -> _Made:
     axes.set_ylim(bottom=0)
     add_legend(axes)
     return (
-        "step_memory",
+        "memory",
         "Peaks of memory: of all tensors that a step makes, and of the whole training as the "
         "allocator or the operating system counts it. The straight line is through the smaller "
         "half of the batch sizes.",
@@ -154,8 +161,7 @@ def _flop(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
                 drawn = True
     if not drawn:
         return None
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
+    log_axis(axes)
     add_legend(axes)
     return "flop", "FLOPs of the products per step: theory as lines, counts as markers.", figure
 
@@ -207,6 +213,7 @@ def _time(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
             draw_line(axes, empirical, 1e-9, label, colour, dashes=":")
         title = series.quantity.title
         draw_markers(axes, series, 1e-9, f"{row[2]}, {title}", colour, marker)
+        draw_fit(axes, series, 1e-9, f"{row[2]}, straight line", colour)
     projected = _projected(axes, analysis, rows)
     if not drawn:
         return None
@@ -215,7 +222,8 @@ def _time(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
     return (
         "time",
         "Time per step, median over the recorded steps with their least and greatest, above the "
-        "least time that the device allows (its roofline)."
+        "least time that the device allows (its roofline). Dotted: the straight line through all "
+        "batch sizes, curved as the axes are logarithmic."
         + (
             f" Projections, of both phases together, were not measured: {projected}."
             if projected
@@ -245,7 +253,7 @@ def _projected(axes: Axes, analysis: Analysis, rows: Sequence[RowKey]) -> str:
     return ", ".join(totals)
 
 
-def _rate(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
+def _fraction(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
     found = [(row, each) for row in rows if (each := analysis.of(row, "roofline_fraction"))]
     if not found:
         return None

@@ -36,6 +36,8 @@ def write_outputs(folder: Path, analysis: Analysis) -> None:
     # Slow to import, and nothing that a training needs.
     from lightning_profile.study.figures import draw_figures  # noqa: PLC0415
     from lightning_profile.study.report import write_report  # noqa: PLC0415
+    from lightning_profile.study.tensorboard import write_events  # noqa: PLC0415
 
     figures = draw_figures(analysis, folder / "figures")
     write_report(folder, analysis, found, figures)
+    write_events(folder, analysis, found, figures)

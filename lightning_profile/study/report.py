@@ -25,12 +25,11 @@ from lightning_profile.study.findings.surroundings import (
     several_devices,
 )
 from lightning_profile.study.findings.words import sizes as size_words
+from lightning_profile.study.markdown import escaped, format_table
 from lightning_profile.study.projection import merged
 from lightning_profile.study.tables import Table
 
 _FIGURE = re.compile(r"<p>(<img [^>]*>)</p>\n<p><em>(.*)</em></p>")
-_CODE = re.compile(r"(`[^`]*`)")
-_MARKUP = re.compile(r"([\\`*\[\]<>])")
 MARKDOWN_NAME, HTML_NAME = "report.md", "report.html"
 
 
@@ -51,7 +50,7 @@ def write_report(
         autoescape=select_autoescape(["html.j2"]),  # Markdown is no HTML
     )
     content = _content(analysis, findings, drawings)
-    text = environment.get_template("report.md.j2").render(table=_markdown_table, **content)
+    text = environment.get_template("report.md.j2").render(table=format_table, **content)
     page = environment.get_template("report.html.j2").render(
         title=content["title"],
         body=Markup(_html(text, folder)),  # noqa: S704  (it was escaped)
@@ -75,7 +74,7 @@ def _content(
         "machine": analysis.machine,
         "dataset": "" if dataset is None else f"{dataset} data and ",
         "warnings": warnings,
-        "findings": [_escaped(each) for each in findings if each not in warnings],
+        "findings": [escaped(each) for each in findings if each not in warnings],
         "conditions": _conditions(analysis),
         "step": tables.step_table(analysis),
         "step_figures": [_figure(each) for each in drawings if each.layer is None],
@@ -140,7 +139,7 @@ def _layer(
                 "value_table": tables.values_table(analysis, row),
                 "line_table": tables.lines_table(analysis, row),
                 "notes": sorted(
-                    {_escaped(each.note) for each in analysis.rows[row].values() if each.note}
+                    {escaped(each.note) for each in analysis.rows[row].values() if each.note}
                 ),
             }
             for row in rows
@@ -154,29 +153,6 @@ def _figure(drawing: Drawing) -> dict[str, str]:
         "alt": drawing.name.replace("_", " "),
         "caption": drawing.caption,
     }
-
-
-def _markdown_table(table: Table) -> str:
-    """The table as GitHub and markdown-it have it, numbers to the right."""
-    last = len(table.columns) - 1
-    marks = [
-        ":--" if number < table.words or (table.has_remarks and number == last) else "--:"
-        for number in range(len(table.columns))
-    ]
-    lines = [list(table.columns), marks, *(list(map(_cell, row)) for row in table.rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return _escaped(text).replace("|", "\\|")
-
-
-def _escaped(text: str) -> str:
-    """Text that may hold what Markdown reads as markup; what stands in backquotes is code."""
-    parts = _CODE.split(" ".join(text.split()))
-    return "".join(
-        part if number % 2 else _MARKUP.sub(r"\\\1", part) for number, part in enumerate(parts)
-    )
 
 
 def _html(text: str, folder: Path) -> str:

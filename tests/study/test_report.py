@@ -40,7 +40,11 @@ NASTY = "void gemm<float, 128>(float*, int) | `[x](y)` <script>alert(1)</script>
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("study")
     made = analysis(
-        {"flop_per_s": lambda n: 1e9 * n, "roofline_fraction": lambda n: 0.001 * n},
+        {
+            "flop_per_s": lambda n: 1e9 * n,
+            "flop_per_byte": lambda n: 10.0 * n,
+            "roofline_fraction": lambda n: 0.001 * n,
+        },
         {"wall_time_ns": lambda n: 9000.0 * n * n},
         extra=[Point(batch_size=512, status="out of memory", requested_bytes=2**30)],
         row=lambda n: {"algorithms": (NASTY if n > 64 else "gemm",), "note": NASTY},
@@ -197,6 +201,7 @@ def test_every_figure_is_there_as_svg_and_as_png(folder: Path) -> None:
     assert [path.stem for path in svgs] == [
         "conv2_flop",
         "conv2_memory",
+        "conv2_rate",
         "conv2_roofline",
         "conv2_time",
         "step_memory",
