@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
     EngFormatter,
     FixedLocator,
+    Formatter,
     FuncFormatter,
     LogLocator,
     NullFormatter,
@@ -147,16 +149,16 @@ def draw_fit(axes: Axes, series: Series, scale: float, label: str, colour: str) 
 
 def log_time_axis(axes: Axes) -> None:
     """Seconds as ms or µs."""
-    log_axis(axes, unit="s")
+    log_axis(axes.yaxis, EngFormatter(unit="s", sep=" "))
     axes.set_ylabel(axes.get_ylabel().removesuffix(" / s"))
 
 
-def log_axis(axes: Axes, unit: str = "") -> None:
-    """Numbers with SI prefixes at 1, 2 and 5: powers of ten alone may be too few to read from."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(EngFormatter(unit=unit, sep=" "))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def log_axis(axis: XAxis | YAxis, formatter: Formatter) -> None:
+    """Numbers at 1, 2 and 5: powers of ten alone may be too few to read from."""
+    (axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(formatter)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def add_legend(axes: Axes) -> None:

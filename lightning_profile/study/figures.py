@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.axes import (
@@ -161,7 +161,7 @@ def _flop(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
                 drawn = True
     if not drawn:
         return None
-    log_axis(axes)
+    log_axis(axes.yaxis, EngFormatter(sep=" "))
     add_legend(axes)
     return "flop", "FLOPs of the products per step: theory as lines, counts as markers.", figure
 
@@ -184,8 +184,7 @@ def _memory(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
                 drawn = True
     if not drawn:
         return None
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
+    log_axis(axes.yaxis, FuncFormatter(plain_number))
     add_legend(axes)
     return (
         "memory",

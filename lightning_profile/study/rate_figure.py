@@ -10,7 +10,7 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from lightning_profile.report.units import format_rate
 from lightning_profile.study.analysis import Analysis
@@ -37,7 +37,6 @@ def draw_rate(analysis: Analysis, rows: Sequence[RowKey]) -> tuple[str, str, Fig
     if not places:
         return None
     figure, axes = new_panel(f"{rows[0][0]}: rate below the roofline", "rate")
-    axes.set_xscale("log")
     axes.set_xlabel("arithmetic intensity / (FLOP per byte)")
     _draw_roof(axes, analysis, rows, [x for found in places.values() for x, _ in found.values()])
     for (row, found), (side, offset) in zip(places.items(), _SIDES, strict=False):
@@ -54,12 +53,8 @@ def draw_rate(analysis: Analysis, rows: Sequence[RowKey]) -> tuple[str, str, Fig
                 fontsize="small",
                 color=colour,
             )
-    log_axis(axes)
-    axes.yaxis.set_major_locator(LogLocator())
-    axes.yaxis.set_major_formatter(EngFormatter(unit="FLOP/s", sep=" "))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(plain_number))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_axis(axes.xaxis, FuncFormatter(plain_number))
+    log_axis(axes.yaxis, EngFormatter(unit="FLOP/s", sep=" "))
     add_legend(axes)
     return (
         "rate",
