@@ -26,8 +26,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_profile.records import ARITHMETIC_KINDS, Ceilings
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks of pytest
 
 MNIST_DIR = Path(__file__).parent.parent / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where to keep what the browser's tests saw."""
+    parser.addoption("--screenshots", metavar="DIR", help="keep screenshots of TensorBoard in DIR")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,108 @@
+"""A browser before TensorBoard, before the logs of a real training and of a real study."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_profile import Schedule
+from lightning_profile.study import in_this_process, run_study
+from tests.conftest import SmallCnn, small_data
+from tests.tensorboard_server import fetch, tensorboard, wait_for
+from tests.test_train import run
+
+TRAINING = [
+    "--dataset=digits",
+    "--batch_size=8",
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=2",
+    "--trainer.limit_train_batches=12",
+    "--trainer.limit_val_batches=1",
+    "--trainer.limit_test_batches=1",
+    "--trainer.enable_progress_bar=false",
+]
+RUN, STUDY = "mnist/version_0", "batch_size_study/version_0"
+BATCH_SIZES = [4, 8, 16]
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+_SIZE = {"width": 1400, "height": 2000}
+_TIMEOUT_MS = 30_000
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; where it is missing the tests skip, before anything is trained."""
+    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    if program is None:
+        pytest.skip("needs Chromium, such as Debian's package chromium")
+    if find_spec("playwright") is None:
+        pytest.skip("needs the package playwright")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (it may be missing)
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=_OPTIONS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """TensorBoard on the logs of a training and of a study."""
+    folder = tmp_path_factory.mktemp("browser")
+    done = run(folder, *TRAINING)
+    assert done.returncode == 0, done.stderr
+    run_study(
+        SmallCnn,
+        _data,
+        BATCH_SIZES,
+        layers="conv2",
+        schedule=Schedule(wait=2, warmup=0, active=3),
+        trainer_options={"accelerator": "cpu"},
+        folder=folder / "logs" / "batch_size_study",
+        run_point=in_this_process,
+    )
+    with tensorboard(folder / "logs") as found:
+        wait_for(lambda: "test/accuracy" in fetch(found, "plugin/scalars/tags").get(RUN, ()))
+        wait_for(lambda: STUDY in fetch(found, "plugin/images/tags"))
+        yield found
+
+
+def _data(batch_size: int) -> Any:
+    return small_data(samples=20 * batch_size, batch_size=batch_size)
+
+
+@pytest.fixture(scope="session")
+def screenshots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go."""
+    kept = request.config.getoption("screenshots")
+    folder = tmp_path_factory.mktemp("screenshots") if kept is None else Path(kept)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(params=["light", "dark"])
+def open_tab(
+    request: pytest.FixtureRequest, browser: Any, address: str, screenshots: Path
+) -> Iterator[Callable[[str], Any]]:
+    """Opens one of TensorBoard's tabs as a link to it would; what it shows is kept as an image."""
+    theme = request.param
+    page = browser.new_page(viewport=_SIZE)
+    page.set_default_timeout(_TIMEOUT_MS)
+    page.route(lambda url: not url.startswith(f"{address}/"), lambda route: route.abort())
+    opened = []
+
+    def open_it(tab: str) -> Any:
+        opened.append(tab)
+        page.goto(f"{address}/?darkMode={str(theme == 'dark').lower()}#{tab}")
+        page.locator("body.dark-mode" if theme == "dark" else "body:not(.dark-mode)").wait_for()
+        return page
+
+    yield open_it
+    for tab in opened:
+        page.screenshot(path=screenshots / f"{tab}_{theme}.png")
+    page.close()

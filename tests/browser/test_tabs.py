@@ -1,0 +1,147 @@
+"""What a person sees in TensorBoard's tabs without clicking around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import BATCH_SIZES, RUN, STUDY
+
+GROUPS = ["Conv2d-2", "epoch", "optimizer", "rest-of-step", "test", "train", "val"]
+FIRST_CARDS = {f"Conv2d-2/backward/{name}" for name in ("allocated_bytes", "counted_flop")} | {
+    f"Conv2d-2/backward/{name}" for name in ("cpu_time_ns", "flop_per_s", "flop_ratio")
+}
+PHASES = ("forward", "backward")
+KEPT = ("parameter_bytes", "gradient_bytes", "optimizer_state_bytes", "activation_bytes")
+# By title, in order: the group of tags, and what is drawn of it.
+CHARTS: Mapping[str, tuple[str, set[str]]] = {
+    f"{phase}: {title}": (f"{phase}/", lines)
+    for phase in PHASES
+    for title, lines in (
+        ("FLOPs per step", {"theoretical_flop", "counted_flop"}),
+        (
+            "bytes allocated per step",
+            {"theoretical_allocated_bytes", "allocated_bytes", "peak_allocated_bytes"},
+        ),
+        ("time per step in ns", {"roofline_time_ns", "cpu_time_ns"}),
+    )
+} | {
+    "both: FLOP/s achieved": ("", {f"{phase}/flop_per_s" for phase in PHASES}),
+    "both: measured or counted over theoretical": (
+        "",
+        {f"{phase}/{ratio}" for phase in PHASES for ratio in ("flop_ratio", "allocated_ratio")},
+    ),
+    "both: bytes kept in memory": ("memory/", {*KEPT, *(f"theoretical_{name}" for name in KEPT)}),
+}
+# By the run that they are of, in TensorBoard's order.
+IMAGES: Mapping[str, Sequence[str]] = {
+    STUDY: [
+        "(batch_size_study)/(step)/memory",
+        "(batch_size_study)/(step)/time",
+        "(batch_size_study)/Conv2d-2/flop",
+        "(batch_size_study)/Conv2d-2/memory",
+        "(batch_size_study)/Conv2d-2/rate",
+        "(batch_size_study)/Conv2d-2/roofline",
+        "(batch_size_study)/Conv2d-2/time",
+    ],
+}
+FORWARD_FLOP = (
+    "FLOPs = 2 · N · C_out · H_out · W_out · C_in · K_H · K_W "
+    "= 2 · 8 · 64 · 24 · 24 · 32 · 3 · 3 = 169,869,312 FLOP"
+)
+TEXTS = "h3, p, li, pre"
+
+OpenTab = Callable[[str], Any]
+
+
+def shown(place: Any, selector: str) -> list[str]:
+    """The texts of what can be seen, once there is some."""
+    found = place.locator(f"{selector} >> visible=true")
+    found.first.wait_for()
+    return [" ".join(text.split()) for text in found.all_inner_texts()]
+
+
+def lines_drawn(card: Any) -> int:
+    """Lines of a chart that join two points at least."""
+    card.locator("svg path.line").first.wait_for(state="attached")
+    return sum("L" in (d or "") for d in _attributes(card.locator("svg path.line"), "d"))
+
+
+def _attributes(found: Any, name: str) -> list[str | None]:
+    return found.evaluate_all(f"paths => paths.map(path => path.getAttribute('{name}'))")
+
+
+def wait_for_images(images: Any, count: int) -> None:
+    images.nth(count - 1).wait_for()
+    for number in range(count):
+        images.nth(number).evaluate("image => image.decode()")  # fails where it can't be shown
+
+
+def test_scalars_are_grouped_by_layer_and_the_first_group_is_open(open_tab: OpenTab) -> None:
+    page = open_tab("scalars")
+    titles = shown(page, "tf-scalar-card .heading-label.name")
+    groups = shown(page, ".category-name")
+    assert groups == GROUPS
+    assert set(titles) >= FIRST_CARDS
+    cards = page.locator("tf-scalar-card")
+    assert cards.count() >= 12  # a page of them
+    assert lines_drawn(cards.filter(has_text="Conv2d-2/backward/counted_flop").first) >= 1
+
+
+def test_each_chart_has_the_lines_of_theory_and_measurement(open_tab: OpenTab) -> None:
+    page = open_tab("custom_scalars")
+    cards = page.locator("tf-custom-scalar-multi-line-chart-card")
+    cards.first.locator(".match-list-entry").first.wait_for(state="attached")
+    found = {}
+    for card in cards.all():
+        (title,) = shown(card, ".heading-label.name")
+        legend = [text.split() for text in card.locator(".match-list-entry").all_text_contents()]
+        found[title] = {tag for _, tag, run in legend if run == f"({RUN})"}
+        assert lines_drawn(card) >= 1, title
+    assert list(found) == list(CHARTS)
+    for title, (group, lines) in CHARTS.items():
+        assert found[title] == {f"Conv2d-2/{group}{line}" for line in lines}
+
+
+def test_the_derivation_stands_there_with_numbers(open_tab: OpenTab) -> None:
+    page = open_tab("text")
+    card = page.locator("tf-text-loader").filter(has_text=RUN).first
+    card.locator("pre").first.wait_for()
+    assert shown(card, ".heading-label.name") == ["Conv2d-2/derivation/text_summary"]
+    text = "\n".join(shown(card, TEXTS))
+    assert FORWARD_FLOP in text
+    assert "Training data: digits." in text
+
+
+def test_the_findings_of_a_study_are_the_first_text(open_tab: OpenTab) -> None:
+    page = open_tab("text")
+    card = page.locator("tf-text-loader").first
+    card.locator("li").first.wait_for()
+    text = "\n".join(shown(card, TEXTS))
+    assert "Conv2d-2 forward 57,600 FLOPs per sample" in text
+    assert len(shown(card, "tbody tr")) == len(BATCH_SIZES)
+    assert "\\" not in text  # of Markdown that was not understood
+
+
+@pytest.mark.parametrize("run", IMAGES)
+def test_images_are_open_and_loaded(open_tab: OpenTab, run: str) -> None:
+    page = open_tab("images")
+    cards = page.locator("tf-image-loader").filter(has_text=run)
+    images = cards.locator("img")
+    wait_for_images(images, len(IMAGES[run]))
+    titles = [shown(card, ".heading-label.name")[0] for card in cards.all()]
+    assert titles == IMAGES[run]
+    assert images.evaluate_all("all => all.map(one => one.naturalWidth)") == [700] * len(titles)
+    assert all(box["width"] > 200 for box in (image.bounding_box() for image in images.all()))
+
+
+def test_the_tab_that_opens_first_begins_with_the_study(open_tab: OpenTab) -> None:
+    page = open_tab("timeseries")
+    tags = IMAGES[STUDY]
+    wait_for_images(page.locator("image-card img"), len(tags))
+    assert [
+        "".join(text.split()) for text in page.locator("image-card .tag").all_inner_texts()
+    ] == list(tags)
+    assert shown(page, ".group-title")[1:3] == ["(batch_size_study)", "Conv2d-2"]
