@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
-from lightning_profile.records import Comparison, Footprint, Layer, Phase, WindowResult
+from lightning_profile.records import Footprint, Layer, Phase, WindowResult
 from lightning_profile.report.columns import (
     RANK_STATISTICS,
     display_name,
@@ -27,27 +27,25 @@ def scalars(result: WindowResult) -> dict[str, float]:
     """
     values: dict[str, float | None] = {}
     for comparison in result.comparisons:
-        prefix = _prefix(result, comparison)
+        phase = comparison.phase.value if comparison.phase is not None else ""
+        prefix = _joined(result, display_name(comparison), phase)
         for name, value in quantities(comparison).items():
             values[f"{prefix}/{name}"] = value
         for name, spread in result.spreads.get(row_key(comparison), {}).items():
             for statistic in RANK_STATISTICS:
                 values[f"{prefix}/{name}/{statistic}"] = spread_value(spread, statistic)
     for footprint in result.footprints:
-        prefix = f"{footprint.layer.display_name}/{MEMORY}"
+        prefix = _joined(result, footprint.layer.display_name, MEMORY)
         for name in _KEPT:
             values[f"{prefix}/theoretical_{name}"] = getattr(footprint.theoretical, name)
             values[f"{prefix}/{name}"] = getattr(footprint.measured, name)
     return {tag: value for tag, value in values.items() if value is not None}
 
 
-def _prefix(result: WindowResult, comparison: Comparison) -> str:
-    parts = [display_name(comparison)]
-    if result.stage != "train":
-        parts.append(result.stage)
-    if comparison.phase is not None:
-        parts.append(comparison.phase.value)
-    return "/".join(parts)
+def _joined(result: WindowResult, layer: str, group: str) -> str:
+    """How tags begin: the layer, the stage unless it is training, and the phase or ``memory``."""
+    stage = "" if result.stage == "train" else result.stage
+    return "/".join(part for part in (layer, stage, group) if part)
 
 
 def chart_layout(

@@ -29,6 +29,13 @@ def test_tags_are_the_csvs_words_and_the_unknown_is_left_out() -> None:
     assert None not in values.values()
 
 
+def test_what_is_of_validation_shares_no_tag_with_what_is_of_training() -> None:
+    of_training, of_validation = (scalars(result(stage=stage)) for stage in ("train", "validate"))
+    assert not of_training.keys() & of_validation.keys()
+    assert of_validation["Conv2d-2/validate/forward/counted_flop"] == 1000
+    assert of_validation["Conv2d-2/validate/memory/gradient_bytes"] == 114
+
+
 def test_each_chart_shows_theory_and_measurement_and_nothing_else() -> None:
     charts = chart_layout([LAYER])["Conv2d-2"]
     kind, patterns = charts["forward: FLOPs per step"]
