@@ -1,5 +1,7 @@
 """What a layer should cost on paper beside what it does cost, during the real training.
 
+What is meant to be used from here::
+
     LayerProfiler        the Lightning callback
     NvtxRanges           another, which marks layers for Nsight Systems and Nsight Compute
     Schedule             when in an epoch it looks

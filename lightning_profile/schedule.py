@@ -45,6 +45,9 @@ class Schedule:
         """The same schedule cut to an epoch of ``epoch_steps`` steps (at least 1).
 
         The waiting is given up first, then active steps down to one, then the warm-up.
+
+        Args:
+            epoch_steps: Steps that the window has to fit into.
         """
         excess = max(0, self.steps - epoch_steps)
         wait = max(0, self.wait - excess)

@@ -10,7 +10,15 @@ from lightning_profile.records.layers import Call, Layer, Phase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equation:
-    """One line of a derivation: what is computed, in symbols, in numbers, and its value."""
+    """One line of a derivation.
+
+    Attributes:
+        quantity: What is computed, such as ``FLOPs``.
+        symbols: Its formula, such as ``2 · N``.
+        numbers: The formula with the numbers put in, such as ``2 · 128``.
+        value: What comes out.
+        unit: Of the value, such as ``FLOP`` or ``B``.
+    """
 
     quantity: str
     symbols: str
@@ -21,7 +29,12 @@ class Equation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocatedTensor:
-    """A tensor that a phase has to create and leaves alive, in bytes of its elements."""
+    """A tensor that a phase has to create and leaves alive.
+
+    Attributes:
+        name: What it is, such as ``output`` or ``gradient of weight``.
+        bytes: Of its elements.
+    """
 
     name: str
     bytes: int
@@ -37,7 +50,7 @@ class Cost:
         read_bytes: Compulsory reads from DRAM, each operand once.
         write_bytes: Compulsory writes to DRAM, each result once.
         allocated_bytes: Tensors that the phase has to create and leave alive.
-        tensors: Each of them; ``None`` if only their sum is known, or nothing.
+        tensors: Each of these; ``None`` if only their sum is known, or nothing.
         derivation: How each number came about, line by line.
     """
 

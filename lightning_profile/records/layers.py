@@ -12,11 +12,11 @@ from torch import dtype, nn
 class Phase(str, Enum):
     """The part of a training step that a cost or a measurement belongs to."""
 
-    FORWARD = "forward"
-    RECOMPUTE = "recompute"  # a forward inside of the backward: activation checkpointing
-    GRAD_INPUT = "grad_input"
-    GRAD_WEIGHT = "grad_weight"
-    BACKWARD = "backward"  # grad_input and grad_weight together
+    FORWARD = "forward"  #: The layer's call.
+    RECOMPUTE = "recompute"  #: A forward that the backward repeats, when checkpointing.
+    GRAD_INPUT = "grad_input"  #: The part of the backward that computes gradients of inputs.
+    GRAD_WEIGHT = "grad_weight"  #: The part of it that computes gradients of parameters.
+    BACKWARD = "backward"  #: Both together, as they are measured.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class TensorFact:
 
     Attributes:
         name: The argument it came in, such as ``query``; empty for an output.
-        shape: Its sizes.
+        shape: Its sizes, such as ``(128, 32, 26, 26)``.
         dtype: Its element type.
         requires_grad: Whether the backward pass reaches it.
     """
@@ -125,7 +125,7 @@ class Call:
 
     @property
     def geometry(self) -> tuple[object, ...]:
-        """All that a formula may depend on, to be compared: not which call it was, nor where."""
+        """All that a formula may depend on, to be compared; not which call it was, nor where."""
         return (
             self.phase,
             self.inputs,

@@ -1,8 +1,11 @@
 """How the cost of layers grows with the batch size.
 
-run_study         trains a model with several batch sizes and writes what came out
-in_own_process    where it trains each of them, and in_this_process, where nothing is fresh
-StudyError        not one batch size could be trained
+What is meant to be used from here::
+
+    run_study         trains a model with several batch sizes and writes what came out
+    in_own_process    where it trains each of them, and in_this_process, where nothing is fresh
+    Study             what came out
+    StudyError        not one batch size could be trained
 """
 
 from lightning_profile.study.conduct import Study, StudyError

@@ -78,7 +78,12 @@ class Analysis:
         return [layer for layer in times if layer in longest_first]
 
     def of(self, row: RowKey, name: str) -> Series | None:
-        """The series of a row and quantity; ``None`` if nothing is known of it."""
+        """The series of a row and quantity; ``None`` if nothing is known of it.
+
+        Args:
+            row: Layer, qualified name and phase, such as ``("Conv2d-2", "conv2", "forward")``.
+            name: A column of ``layer_profile.csv``, such as ``counted_flop``.
+        """
         return self._by_name.get((row, name))
 
     def time_of(self, row: RowKey) -> Series | None:

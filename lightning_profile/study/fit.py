@@ -15,8 +15,8 @@ class Line:
     """The straight line with the least squared distance from the points.
 
     Attributes:
-        slope: What each sample of the batch adds.
-        intercept: What there is beside the samples.
+        slope: What each sample of the batch adds, in the unit of the values.
+        intercept: What there is beside the samples, in the same unit.
         r_squared: The part of the values' variance that the line explains: 1 for points on a
             line, the parallel to the axis included; ``None`` for fewer than three, which say
             nothing about it.

@@ -36,6 +36,9 @@ def in_own_process(prepare: Prepare, batch_size: int, path: Path, is_trial: bool
         path: Where the point is kept.
         is_trial: Whether to see only if it fits.
 
+    Returns:
+        The point, or with why it could not be measured.
+
     Raises:
         ValueError: If ``prepare`` can't be sent to a process.
     """
@@ -70,6 +73,9 @@ def in_this_process(prepare: Prepare, batch_size: int, path: Path, is_trial: boo
         batch_size: Samples per step.
         path: Where the point is kept.
         is_trial: Whether to see only if it fits.
+
+    Returns:
+        As :func:`in_own_process`.
     """
     point = train_point(prepare, batch_size, is_trial=is_trial)
     write_point(path, point)

@@ -20,8 +20,9 @@ from lightning_profile.study.projection import find_cards
 from lightning_profile.study.settings import describe_callable, describe_training, describe_value
 from lightning_profile.study.training import Training
 
+#: Several recorded steps, for the median of their times.
 STUDY_SCHEDULE = Schedule(wait=10, warmup=1, active=9)
-# Enough steps for the window, and as many beside it; nothing but the training.
+#: Enough steps for the window, and as many beside it; nothing but the training.
 SHORT_TRAINING: Mapping[str, Any] = {
     "max_epochs": 1,
     "limit_train_batches": 40,
@@ -63,16 +64,17 @@ def run_study(
     Args:
         make_model: Makes the model: a class or a function of a module, or a ``functools.partial``.
         make_data: Likewise; makes, from a batch size, a data module or a loader.
-        batch_sizes: At least two, each once.
+        batch_sizes: At least two, in samples per step, each once.
         layers: As in :class:`~lightning_profile.LayerProfiler`.
         schedule: When the steps are recorded; times are their median.
         counters: As in :class:`~lightning_profile.LayerProfiler`: ``"ncu"`` for the FLOPs and the
             DRAM traffic that an NVIDIA GPU executes.
         empirical_roofline: Likewise; whether to measure what the device reaches beside the
             vendor's peaks.
-        seed: Of every training.
-        trainer_options: Of Lightning's ``Trainer``, over :data:`SHORT_TRAINING`.
-        folder: Where studies lie.
+        seed: That every training starts from.
+        trainer_options: Of Lightning's ``Trainer``, over
+            :data:`~lightning_profile.study.run.SHORT_TRAINING`.
+        folder: Where studies lie, a ``version_N`` each.
         project_to: Names of cards (``"V100"``), to show the least time that each would allow.
         find_limit: Whether to try the largest batch that should fit in the device's memory.
         continue_earlier: Whether to use points of an earlier study with the same settings.
@@ -80,7 +82,7 @@ def run_study(
             process, where memory is not fresh.
 
     Returns:
-        The study: its folder, and its numbers.
+        The study, with its folder and its numbers.
 
     Raises:
         LayerSelectionError: If a layer does not exist.

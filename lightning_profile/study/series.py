@@ -27,7 +27,8 @@ class Series:
     Attributes:
         row: Layer, qualified name and phase.
         quantity: Which.
-        values: By batch size, ascending; those where it is unknown are left out.
+        values: By batch size, ascending, in the unit that the quantity's name says; those where it
+            is unknown are left out.
         ranges: The least and the greatest over the recorded steps, by batch size.
         theory: Theory's values of the same thing; empty if there is none.
     """

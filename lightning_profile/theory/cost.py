@@ -39,16 +39,19 @@ def phase_cost(
     allocated: Sequence[NamedTensor] | Expression | None = None,
     preamble: tuple[Equation, ...] = (),
 ) -> Cost:
-    """A cost from its formulas, all of them in FLOP or bytes.
+    """A cost from its formulas.
 
     Args:
-        flop: Products.
-        elementwise: Operations on single elements.
+        flop: Products, in FLOP: 2 per multiply-accumulate.
+        elementwise: Operations on single elements, in FLOP.
         elementwise_name: What those are, for the derivation.
-        read: Compulsory reads; ``None`` if unknown, as for the next two.
-        write: Compulsory writes.
+        read: Compulsory reads, in bytes; ``None`` if unknown, as for the next two.
+        write: Compulsory writes, in bytes.
         allocated: What is created and outlives the phase: tensor by tensor, or only their bytes.
         preamble: Lines that come before in the derivation, such as output sizes.
+
+    Returns:
+        The cost of one phase of one call.
     """
     tensors = _tensors(allocated)
     if allocated is not None and not isinstance(allocated, Expression):
@@ -94,7 +97,12 @@ def product_costs(call: Call, multiply_accumulates: Expression | int) -> PhaseCo
 
     Args:
         call: The call, whose shapes give the traffic.
-        multiply_accumulates: Of the forward.
+        multiply_accumulates: How many the forward of this call does, 2 FLOPs each. An
+            :class:`Expression` shows in the derivation how it came about.
+
+    Returns:
+        The costs of ``forward`` and, if the backward computes them, of ``grad_input`` and
+        ``grad_weight``.
     """
     if isinstance(multiply_accumulates, int):
         multiply_accumulates = symbol("multiply-accumulates", multiply_accumulates)

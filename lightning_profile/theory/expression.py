@@ -17,7 +17,16 @@ _SUM, _PRODUCT, _ATOM = 0, 1, 2  # how tightly the outermost operation binds
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """An exact integer with its formula in symbols and in numbers."""
+    """An exact integer with its formula in symbols and in numbers.
+
+    Sums, differences, products and quotients (``//``) of expressions and integers are expressions.
+
+    Attributes:
+        value: The integer.
+        symbols: The formula in symbols.
+        numbers: The formula with the numbers put in.
+        binding: How tightly the outermost operation binds, which tells where brackets are needed.
+    """
 
     value: int
     symbols: str
@@ -37,7 +46,11 @@ class Expression:
         return _combine(self, "−", other, operator.sub, _SUM)
 
     def __floordiv__(self, other: Expression | int) -> Expression:
-        """Division, rounded down; the brackets of rounding are written only where it rounds."""
+        """Division, rounded down; the brackets of rounding are written only where it rounds.
+
+        Raises:
+            ZeroDivisionError: If ``other`` is 0.
+        """
         right = _as_expression(other)
         symbols, numbers = (
             f"{_wrap(over, self, _PRODUCT)} / {_wrap(under, right, _ATOM)}"
@@ -50,11 +63,20 @@ class Expression:
         return Expression(value, symbols, numbers, _SUM)
 
     def named(self, symbol: str) -> Expression:
-        """The value under a name of its own, for use in a further formula."""
+        """The value under a name of its own, for use in a further formula.
+
+        Args:
+            symbol: What stands for the value there.
+        """
         return Expression(self.value, symbol, str(self.value))
 
     def equation(self, quantity: str, unit: str) -> Equation:
-        """This expression as one printable line of a derivation."""
+        """This expression as one printable line of a derivation.
+
+        Args:
+            quantity: What it is, such as ``FLOPs``.
+            unit: Of its value, such as ``FLOP``.
+        """
         return Equation(
             quantity=quantity,
             symbols=self.symbols,
@@ -68,7 +90,12 @@ ZERO = Expression(0, "0", "0")
 
 
 def symbol(name: str, value: int) -> Expression:
-    """A quantity that is given, such as ``symbol("N", 128)``."""
+    """A quantity that is given, such as ``symbol("N", 128)``.
+
+    Args:
+        name: What stands for it in a formula.
+        value: In whatever unit the formula takes.
+    """
     return Expression(value, name, str(value))
 
 

@@ -40,8 +40,12 @@ def phase_costs(module: nn.Module, call: Call) -> PhaseCosts | None:
 def kept_activations(module: nn.Module, call: Call) -> Expression | None:
     """Bytes of the tensors that ``module`` keeps from forward to backward, parameters excluded.
 
+    Args:
+        module: The layer, as for :func:`phase_costs`.
+        call: The shapes and element types that it was called with.
+
     Returns:
-        ``None`` without a registered formula.
+        An expression in bytes; ``None`` without a registered formula.
     """
     return None
 

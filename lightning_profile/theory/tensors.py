@@ -14,7 +14,7 @@ class NamedTensor(NamedTuple):
 
     Attributes:
         name: What it is, such as ``output`` or ``gradient of weight``.
-        bytes: Of its elements.
+        bytes: Of its elements, as an expression.
     """
 
     name: str
