@@ -190,19 +190,3 @@ def test_a_quantity_is_said_to_have_the_unit_that_its_name_has(name: str) -> Non
     unit = line.split("|")[3].strip()
     ends = {"flop": "FLOP", "bytes": "B", "ns": "ns", "s": "FLOP/s", "byte": "FLOP/B"}
     assert unit == ends.get(name.rpartition("_")[2], "")
-
-
-def test_links_of_the_page_lead_somewhere() -> None:
-    text = PAGE.read_text("utf-8")
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        file, _, heading = target.partition("#")
-        page = PAGE.parent / file if file else PAGE
-        assert page.exists(), target
-        if heading:
-            assert heading in anchors(page.read_text("utf-8")), target
-
-
-def anchors(text: str) -> set[str]:
-    """What GitHub makes of the headings."""
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
