@@ -59,6 +59,7 @@ _USAGE = """python train.py [--batch_size N [N ...]] [--layers NAME ...]
                 [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
                 [--counters {none,ncu}] [--empirical_roofline {true,false}]
+                [--figures {true,false}]
                 [--nvtx {true,false}] [--tf32 {true,false}]
                 [--find_limit] [--project DEVICE ...]
                 [--study {continue,new}]
@@ -159,6 +160,7 @@ def build_cli(arguments: Sequence[str]) -> TrainingCLI:
                 cli.config_init.schedule,
                 counters=counters,
                 empirical_roofline=cli.config.empirical_roofline,
+                figures=cli.config.figures,
             )
         )
     return cli

@@ -2,14 +2,17 @@
 
     python benchmarks/reading.py layers
     python benchmarks/reading.py steps
+    python benchmarks/reading.py figures
 
 Reading is everything from the stop of the profiler to the finished result and the written report:
 the ``on_train_batch_end`` that closes a window of a real training. ``layers`` trains torchvision's
 ResNet-50 on small images with callbacks that watch one layer, every leaf, and everything, and open
 their windows in turn within each epoch; the ratio to the window of one layer in the same epoch is
 what counts. ``steps`` trains the MNIST CNN with windows of 1 to 64 steps, in an order that is drawn
-anew each round. The first window of a training does work that no later one does (the charts'
-layout, the derivations), so it is shown by itself.
+anew each round. ``figures`` trains ResNet-50 with callbacks that watch every leaf, with the
+pictures in TensorBoard and without, in turn within each epoch; each epoch begins when the pictures
+of the last one are drawn, as in a training of long epochs. The first window of a training does work
+that no later one does (the charts' layout, the derivations), so it is shown by itself.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ from lightning_profile.selection import select_layers
 Times = dict[str, float]  # of one window, in milliseconds by piece
 
 WARMUP = 0
+_PICTURES = 3  # of a window
 ONE, LEAVES, EVERYTHING = "one layer", "every leaf", "everything"
 PIECES: dict[str, tuple[Any, str]] = {
     "stop": (window.Window, "close"),
@@ -85,11 +89,20 @@ class Stopwatch:
 class TimedProfiler(LayerProfiler):
     """Notes what reading each window took."""
 
-    def __init__(self, stopwatch: Stopwatch, layers: Any, schedule: Schedule) -> None:
-        super().__init__(layers, schedule)
+    def __init__(
+        self, stopwatch: Stopwatch, layers: Any, schedule: Schedule, *, figures: bool = False
+    ) -> None:
+        super().__init__(layers, schedule, figures=figures)
         self.schedule = schedule
         self.windows: list[Times] = []
         self._stopwatch = stopwatch
+
+    def on_train_epoch_start(self, *args: Any) -> None:
+        """Let the process that draws come to an end with the windows so far."""
+        wanted = _PICTURES * len(self.windows) if self._has_figures else 0
+        while self.folder is not None and len(list(self.folder.rglob("*.png"))) < wanted:
+            time.sleep(0.05)
+        super().on_train_epoch_start(*args)
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Take the time of the call that writes a window; the device has finished the step."""
@@ -160,6 +173,37 @@ def layers(stopwatch: Stopwatch, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def figures(stopwatch: Stopwatch, args: argparse.Namespace) -> dict[str, Any]:
+    """One window of one step with pictures and one without in each epoch."""
+    everything = select_layers(MODELS["resnet50"](), "all").watched
+    leaves = [layer.qualified_name for layer in everything if not layer.is_container]
+    windows: dict[str, list[Times]] = {"without": [], "with": []}
+    for number in range(args.rounds):
+        order = list(windows) if number % 2 else list(windows)[::-1]
+        callbacks = {
+            choice: TimedProfiler(
+                stopwatch,
+                leaves,
+                Schedule(wait=1 + 3 * turn, warmup=WARMUP),
+                figures=choice == "with",
+            )
+            for turn, choice in enumerate(order)
+        }
+        train("resnet50", list(callbacks.values()), args)
+        for choice, callback in callbacks.items():
+            windows[choice] += callback.windows[2:]  # the first starts the process, and adds none
+        _progress(f"round {number + 1} of {args.rounds}")
+    pairs = list(zip(windows["with"], windows["without"], strict=True))
+    return {
+        "windows": {f"{name} figures": {"later": _pieces(w)} for name, w in windows.items()},
+        "write_more_ms": spread([a["write"] - b["write"] for a, b in pairs]),
+        "ratio_to_one_layer": {
+            f"with figures, {column}": spread([a[column] / b[column] for a, b in pairs])
+            for column in ("write", TOTAL)
+        },
+    }
+
+
 def _ratios(
     many: Sequence[Sequence[Times]],
     one: Sequence[Sequence[Times]],
@@ -214,7 +258,7 @@ def _pieces(windows: Sequence[Times]) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Measure, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("layers", "steps"))
+    parser.add_argument("what", choices=("layers", "steps", "figures"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch_size", type=int, default=4, help="reading doesn't depend on it")
     parser.add_argument("--rounds", type=int, default=4, help="trainings")
@@ -224,17 +268,17 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    measured = {"layers": layers, "steps": steps}[args.what](Stopwatch(), args)
-    figures = {
+    measured = {"layers": layers, "steps": steps, "figures": figures}[args.what](Stopwatch(), args)
+    report = {
         "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "arguments": vars(args) | {"json": str(args.json)},
         **measured,
     }
-    _print(figures)
+    _print(report)
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        args.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 def _print(figures: Mapping[str, Any]) -> None:
@@ -247,7 +291,9 @@ def _print(figures: Mapping[str, Any]) -> None:
             cells = "".join(f"{pieces[column]['median']:14.2f}" for column in COLUMNS)
             print(f"{name + ', ' + kind:20}{cells}")
     for name, ratio in figures.get("ratio_to_one_layer", {}).items():
-        print(f"{name}, to one layer: {describe(ratio)}")
+        print(f"{name}, to {'none' if 'figures' in name else 'one layer'}: {describe(ratio)}")
+    if "write_more_ms" in figures:
+        print(f"pictures, ms per window: {describe(figures['write_more_ms'])}")
     for name, ratio in figures.get("ratio_of_time_per_step", {}).items():
         print(f"time per step, {name} steps: {describe(ratio)}")
     if "fit" in figures:

@@ -66,6 +66,8 @@ class LayerProfiler(Callback):
         empirical_roofline: Whether to measure what the device reaches, in a second or two before
             the first training on a machine, where the vendor's peaks are known, too. Of other
             devices it is always measured.
+        figures: Whether TensorBoard gets pictures of each window, which another process draws at
+            the lowest priority; only where there is such a logger and matplotlib is installed.
 
     Attributes:
         patterns: The layers as they were named; ``None`` for every layer with parameters.
@@ -85,12 +87,14 @@ class LayerProfiler(Callback):
         stages: str | Sequence[str] = TRAIN,
         counters: str | None = None,
         empirical_roofline: bool = False,
+        figures: bool = True,
     ) -> None:
         super().__init__()
         self.patterns = None if layers is None else list_patterns(layers)
         self.schedule = check_schedule(schedule)
         self._has_counters = wants_counters(counters)
         self._has_empirical_roofline = empirical_roofline
+        self._has_figures = figures
         names = list_stages(stages)
         # A stage that is not asked for never wakes up.
         self._train = StageRecorder(self.schedule, "training_step")
@@ -217,6 +221,8 @@ class LayerProfiler(Callback):
         self._guard(self._close_windows)
         if isinstance(exception, KeyboardInterrupt):
             self._guard(self._print_summary)
+        if self._report is not None:
+            self._guard(self._report.close)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave nothing behind, and print the table of the last window."""
@@ -253,7 +259,10 @@ class LayerProfiler(Callback):
         if not trainer.is_global_zero:
             return
         self._report = RunReport(
-            selection.rows, self.schedule, is_resumed=trainer.ckpt_path is not None
+            selection.rows,
+            self.schedule,
+            is_resumed=trainer.ckpt_path is not None,
+            has_pictures=self._has_figures,
         )
         self._folder = run_folder(trainer, log_dir)
         self._report.open(trainer.loggers, self._folder)

@@ -57,6 +57,13 @@ def _steady_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_profile.device_limits.measured_ceilings", lambda _: ceilings)
 
 
+@pytest.fixture(autouse=True)
+def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where matplotlib is not installed: another process would draw for a second or two."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr("lightning_profile.report.run_report._DRAWN_WITH", "no_such_package")
+
+
 class SmallCnn(LightningModule):
     """Like the example, at a size that trains in milliseconds; ``unused`` is never called."""
 

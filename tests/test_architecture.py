@@ -40,9 +40,25 @@ STAGES = {
     "comparison",
     "report",
 }
-OTHERS = {"schedule", "options", "ranks", "collector", "mnist", "study"}  # not in the pipeline
+OTHERS = {
+    "schedule",
+    "options",
+    "ranks",
+    "collector",
+    "drawing",
+    "mnist",
+    "study",
+}  # not in the pipeline
 # A study trains through the callback, and reads what the pipeline wrote.
-STUDY_READS = {"callback", "schedule", "selection", "devices", "comparison", "report"}
+STUDY_READS = {
+    "callback",
+    "schedule",
+    "selection",
+    "devices",
+    "comparison",
+    "report",
+    "drawing",
+}
 STUDY = PACKAGE / "study"
 STUDY_TRAINS = {"training.py", "clock.py", "run.py"}  # the files that know Lightning
 ONLY_IN = {
@@ -85,11 +101,17 @@ def test_every_file_belongs_to_a_stage_that_is_known() -> None:
 def test_a_stage_imports_only_records_and_itself(path: Path) -> None:
     stage = _stage(path)
     allowed = {stage} | SHARED | ({"schedule"} if stage in SCHEDULE_READERS else set())
-    if stage == "mnist":
-        allowed = {"mnist"}
+    if stage in ("mnist", "drawing"):
+        allowed = {stage}
     if stage == "study":
         allowed |= STUDY_READS
     assert _imported_stages(path) <= allowed
+
+
+def test_what_draws_needs_matplotlib_and_python_only() -> None:
+    used = {name for path in (PACKAGE / "drawing").glob("*.py") for name in _packages(path)}
+    # Pillow comes with matplotlib, which writes its own PNGs with it.
+    assert used - sys.stdlib_module_names <= {"matplotlib", "PIL", "lightning_profile"}
 
 
 def test_only_the_demo_imports_the_demo() -> None:

@@ -95,7 +95,7 @@ class Limits:
             time_ns: What they took.
         """
         flop_per_s = None if arithmetic is None else self.ceilings.flop_per_s.get(arithmetic)
-        return roofline(
+        limit = roofline(
             flop=flop,
             traffic_bytes=traffic_bytes,
             # Without products there is no time for them, whatever the ceiling.
@@ -103,6 +103,7 @@ class Limits:
             bytes_per_s=self.ceilings.bytes_per_s,
             measured_time_ns=time_ns,
         )
+        return replace(limit, arithmetic=arithmetic if flop else None)
 
 
 def exceed(comparisons: Sequence[Comparison]) -> bool:

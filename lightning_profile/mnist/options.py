@@ -45,6 +45,12 @@ def add_training_arguments(parser: Any) -> None:
         help="Whether to measure what the device reaches beside the vendor's peaks.",
     )
     parser.add_argument(
+        "--figures",
+        type=bool,
+        default=True,
+        help="Whether TensorBoard gets pictures of the layers, drawn beside the training.",
+    )
+    parser.add_argument(
         "--nvtx",
         type=bool,
         default=False,

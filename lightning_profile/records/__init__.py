@@ -35,7 +35,14 @@ from lightning_profile.records.hardware import (
     UnavailableCause,
 )
 from lightning_profile.records.kernels import DeviceUse, Kernel, KernelKind, KernelUse
-from lightning_profile.records.layers import Call, Layer, ParameterFact, Phase, TensorFact
+from lightning_profile.records.layers import (
+    ROOT_NAME,
+    Call,
+    Layer,
+    ParameterFact,
+    Phase,
+    TensorFact,
+)
 from lightning_profile.records.measurements import (
     Allocation,
     BackwardGraph,
@@ -56,6 +63,7 @@ from lightning_profile.records.sums import sum_or_unknown
 
 __all__ = [
     "ARITHMETIC_KINDS",
+    "ROOT_NAME",
     "AllocatedTensor",
     "Allocation",
     "ArithmeticKind",

@@ -52,9 +52,11 @@ class Roofline:
         bound: Which of them it is, ``compute`` if they are equal; ``None`` without either.
         flop_per_byte: Arithmetic intensity; ``None`` without traffic.
         fraction: ``time_ns`` over the measured time: 1 is as fast as can be.
+        arithmetic: What the products are computed in; ``None`` without any, or if unknown.
     """
 
     time_ns: float | None
     bound: Literal["compute", "memory"] | None
     flop_per_byte: float | None
     fraction: float | None
+    arithmetic: ArithmeticKind | None = None

@@ -8,6 +8,8 @@ from enum import Enum
 
 from torch import dtype, nn
 
+ROOT_NAME = "(model)"  # the qualified name of the model itself
+
 
 class Phase(str, Enum):
     """The part of a training step that a cost or a measurement belongs to."""

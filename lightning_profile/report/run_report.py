@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from lightning_profile.records import Layer, WindowResult
 from lightning_profile.report.console import format_tables
 from lightning_profile.report.csv_file import CSV_NAME, CsvFile
 from lightning_profile.report.json_lines import JSON_NAME, JsonLinesFile
+from lightning_profile.report.pictures import Pictures
 from lightning_profile.report.run_folder import RunFolder
 from lightning_profile.report.scalars import scalars
 from lightning_profile.report.tensorboard import TensorBoardReport
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 _NAMES_LISTED = 4  # of the layers that a pattern selects
+_DRAWN_WITH = "matplotlib"
+_PICTURES = "TensorBoard's pictures"
 
 _Write = Callable[[WindowResult], None]
 
@@ -35,10 +39,16 @@ class RunReport:
         schedule: The schedule as it was asked for.
         is_resumed: Whether the training goes on from a checkpoint: windows that it repeats
             replace those of the same name in the files.
+        has_pictures: Whether TensorBoard gets pictures, where matplotlib is installed.
     """
 
     def __init__(
-        self, layers: Sequence[Layer], schedule: Schedule, *, is_resumed: bool = False
+        self,
+        layers: Sequence[Layer],
+        schedule: Schedule,
+        *,
+        is_resumed: bool = False,
+        has_pictures: bool = False,
     ) -> None:
         self._layers = layers
         self._schedule = schedule
@@ -46,9 +56,12 @@ class RunReport:
         self._console = Console()
         self._places: dict[str, _Write] = {}
         self._complained: set[str] = set()
-        self._last: WindowResult | None = None
+        self._newest: WindowResult | None = None
+        self._last: WindowResult | None = None  # the same until it was printed
         self._tensorboard_folder: str | None = None
         self._folder: RunFolder | None = None
+        self._has_pictures = has_pictures
+        self._pictures: Pictures | None = None
 
     def open(self, loggers: Sequence[Logger], folder: RunFolder | None) -> None:
         """Connect the places.
@@ -58,6 +71,7 @@ class RunReport:
             folder: Where the files go; ``None`` for no files.
         """
         self._places = {}
+        reports: list[TensorBoardReport] = []
         if folder is not None:
             self._folder = folder
             with contextlib.suppress(OSError):  # said, and tried again, once there are results
@@ -76,6 +90,15 @@ class RunReport:
                 if _adds_scalars_as_they_are(logger):
                     self._places[name] = report.write_scalars
                 self._places[f"{name}'s text"] = report.write
+                reports.append(report)
+        if self._has_pictures and reports and folder is not None:
+            if importlib.util.find_spec(_DRAWN_WITH) is None:
+                self._say(
+                    f"No pictures of the layers in TensorBoard: {_DRAWN_WITH} is not installed"
+                )
+            else:
+                self._pictures = Pictures(folder, reports)
+                self._places[_PICTURES] = self._pictures.write
 
     def announce(self, resolved: Sequence[tuple[str, Sequence[Layer]]]) -> None:
         """Say what each pattern resolved to, a line each."""
@@ -84,18 +107,22 @@ class RunReport:
 
     def write(self, result: WindowResult) -> None:
         """Write ``result`` everywhere, now. A place that fails is tried again next time."""
-        self._last = result
+        self._last = self._newest = result
         for name, write in self._places.items():
-            try:
-                write(result)
-            except Exception as fault:
-                if name not in self._complained:
-                    self._complained.add(name)
-                    warnings.warn(
-                        f"the layer profile of epoch {result.epoch} could not be written to "
-                        f"{name}, the training goes on: {describe_fault(fault)}",
-                        stacklevel=2,
-                    )
+            self._try(name, result, write)
+
+    def _try(self, name: str, result: WindowResult, write: _Write) -> None:
+        """Write to a place; what is wrong with it is said once."""
+        try:
+            write(result)
+        except Exception as fault:
+            if name not in self._complained:
+                self._complained.add(name)
+                warnings.warn(
+                    f"the layer profile of epoch {result.epoch} could not be written to "
+                    f"{name}, the training goes on: {describe_fault(fault)}",
+                    stacklevel=3,
+                )
 
     def print_summary(self) -> None:
         """Print the table of the last window and how to open TensorBoard; once."""
@@ -108,9 +135,15 @@ class RunReport:
             self._say(f"See every epoch: tensorboard --logdir {self._tensorboard_folder}")
 
     def close(self) -> None:
-        """Let another run have the folder."""
-        if self._folder is not None:
-            self._folder.release()
+        """Add the last pictures, and let another run have the folder; safe more than once."""
+        pictures, self._pictures = self._pictures, None
+        try:
+            if pictures is not None and self._newest is not None:
+                self._try(_PICTURES, self._newest, lambda _: pictures.close())
+        finally:
+            if self._folder is not None:
+                self._folder.release()
+            self._newest = None
 
     def _say(self, text: str) -> None:
         """Print one line as it is, however long."""

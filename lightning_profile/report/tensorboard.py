@@ -5,7 +5,8 @@ Also the scalars, all of a window in one event: as an event each they take six t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lightning_profile.records import Layer, WindowResult
@@ -36,6 +37,22 @@ class TensorBoardReport:
         files = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
         files.add_summary(kind(value=values), result.global_step)
         self._writer.flush()
+
+    def write_pictures(self, pictures: Mapping[str, bytes], step: int) -> None:
+        """Add PNGs by their tags as they are: ``add_image`` would decode and encode them anew."""
+        from tensorboard.compat.proto import summary_pb2  # noqa: PLC0415  (as above)
+
+        kind = summary_pb2.Summary
+        values = []
+        for tag, png in pictures.items():
+            # A PNG begins with its signature, then its header: size and depth.
+            width, height = struct.unpack(">II", png[16:24])
+            image = kind.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
+            values.append(kind.Value(tag=tag, image=image))
+        if values:
+            files = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
+            files.add_summary(kind(value=values), step)
+            self._writer.flush()
 
     def write(self, result: WindowResult) -> None:
         """Add what is new in ``result`` and flush, so that it can be seen at once."""

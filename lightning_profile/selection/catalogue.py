@@ -10,9 +10,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
-from lightning_profile.records import Layer
-
-ROOT_NAME = "(model)"
+from lightning_profile.records import ROOT_NAME, Layer
 
 # What wrappers (torch.compile, activation checkpointing, FSDP) call the module that they wrap.
 _WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")

@@ -1,12 +1,9 @@
-"""What all figures of a study have in common: their look, and how values are drawn.
+"""What all figures of a study have in common: axes, and how values are drawn.
 
-The colours are those of Okabe and Ito (Color Universal Design, https://jfly.uni-koeln.de/color/),
-and no two lines differ by colour alone.
+No two lines differ by colour alone.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,28 +23,7 @@ from matplotlib.ticker import (
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.series import Series
 
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-PHASES = {"forward": (BLUE, "o"), "backward": (VERMILLION, "s"), "recompute": (GREEN, "^")}
 _INCHES = (3.5, 3.1)
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "legend.fontsize": 6.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4.5,
-    "svg.hashsalt": "lightning_profile",  # the same figure gives the same file
-    "figure.facecolor": "white",
-}
 _FIT_DASHES = (0, (1.5, 2.5))
 _LINE_POINTS = 60  # a straight line is none on a logarithmic axis
 

@@ -14,8 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
-from lightning_profile.study.analysis import Analysis
-from lightning_profile.study.axes import (
+from lightning_profile.drawing.look import (
     BLACK,
     BLUE,
     GREEN,
@@ -25,6 +24,9 @@ from lightning_profile.study.axes import (
     SKY,
     STYLE,
     VERMILLION,
+)
+from lightning_profile.study.analysis import Analysis
+from lightning_profile.study.axes import (
     add_legend,
     draw_fit,
     draw_line,

@@ -12,11 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
+from lightning_profile.drawing.look import BLACK, PHASES
 from lightning_profile.report.units import format_rate
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.axes import (
-    BLACK,
-    PHASES,
     add_legend,
     log_axis,
     new_panel,

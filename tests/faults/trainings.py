@@ -51,24 +51,27 @@ class At(Callback):
             self.action(trainer)
 
 
-def start(folder: Path, epochs: int, version: int | None = 0) -> tuple[Any, Connection]:
+def start(
+    folder: Path, epochs: int, version: int | None = 0, *, figures: bool = False
+) -> tuple[Any, Connection]:
     """A training that tells its steps; in the logger's ``version``, ``None`` for the next."""
     ours, theirs = processes.Pipe(duplex=False)
-    process = processes.Process(target=_train, args=(folder, epochs, version, theirs))
+    process = processes.Process(target=_train, args=(folder, epochs, version, figures, theirs))
     process.start()
     theirs.close()
     return process, ours
 
 
-def _train(folder: Path, epochs: int, version: int | None, pipe: Connection) -> None:
+def _train(folder: Path, epochs: int, version: int | None, figures: bool, pipe: Connection) -> None:
     torch.set_num_threads(1)
+    os.chdir(folder)  # tells its processes from those of other trainings
     with (folder / "output.txt").open("a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     warnings.simplefilter("always")
     train(
         folder,
-        LayerProfiler(["Conv2d-1", "Conv2d-2"], SCHEDULE),
+        LayerProfiler(["Conv2d-1", "Conv2d-2"], SCHEDULE, figures=figures),
         Tell(pipe),
         logger=TensorBoardLogger(folder, name="runs", version=version),
         max_epochs=epochs,

@@ -48,6 +48,7 @@ def _lightning_has_made_its_own_changes(tmp_path_factory: pytest.TempPathFactory
     train(tmp_path_factory.mktemp("first"))
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("model", MODELS)
 def test_the_process_is_as_it_was(tmp_path: Path, model: Callable[[], LightningModule]) -> None:
     before = surroundings()
@@ -172,6 +173,7 @@ def test_the_model_is_copied_and_pickled_as_without(
     assert made[0] == made[1]
 
 
+@pytest.mark.pictures
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # all objects are looked at, old ones too
 def test_no_thread_and_no_model_outlives_the_training(tmp_path: Path) -> None:
     class Unique(Model):
