@@ -1,4 +1,4 @@
-"""What only TensorBoard can show: charts with several lines, and the derivation as text.
+"""What only TensorBoard can show: charts with several lines, pictures, and text.
 
 Also the scalars, all of a window in one event: as an event each they take six times as long.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lightning_profile.records import Layer, WindowResult
 from lightning_profile.report.derivation import format_derivation
 from lightning_profile.report.scalars import chart_layout, scalars
+from lightning_profile.report.summary_text import format_summary
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -79,4 +80,7 @@ class TensorBoardReport:
             )
             self._writer.add_text(f"{name}/derivation", text, result.global_step)
             self._written[name] = content
+        stage = "" if result.stage == "train" else f"{result.stage}/"
+        tag = f"(summary)/{stage}theory_and_measurement"
+        self._writer.add_text(tag, format_summary(result), result.global_step)
         self._writer.flush()
