@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lightning_profile.records import Layer, WindowResult
+from lightning_profile.report.charts import chart_layout
 from lightning_profile.report.derivation import format_derivation
-from lightning_profile.report.scalars import chart_layout, scalars
+from lightning_profile.report.descriptions import description_of
+from lightning_profile.report.scalars import scalars
 from lightning_profile.report.summary_text import format_summary
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class TensorBoardReport:
         self._writer = writer
         self._layers = layers
         self._has_layout = False
+        self._described: set[str] = set()
         self._written: dict[str, tuple[object, ...]] = {}
 
     def write_scalars(self, result: WindowResult) -> None:
@@ -33,7 +36,13 @@ class TensorBoardReport:
         from tensorboard.compat.proto import summary_pb2  # type: ignore # noqa: PGH003, PLC0415
 
         kind = summary_pb2.Summary
-        values = [kind.Value(tag=tag, simple_value=each) for tag, each in scalars(result).items()]
+        values = []
+        for tag, number in scalars(result).items():
+            value = kind.Value(tag=tag, simple_value=number)
+            if tag not in self._described:  # TensorBoard takes a tag's first
+                self._described.add(tag)
+                value.metadata.summary_description = description_of(tag)
+            values.append(value)
         # As add_scalar does; no method of the writer takes several.
         files = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
         files.add_summary(kind(value=values), result.global_step)
@@ -58,9 +67,7 @@ class TensorBoardReport:
     def write(self, result: WindowResult) -> None:
         """Add what is new in ``result`` and flush, so that it can be seen at once."""
         if not self._has_layout:
-            has_hardware = any(each.hardware is not None for each in result.comparisons)
-            layout = chart_layout(self._layers, has_hardware=has_hardware)
-            self._writer.add_custom_scalars(layout)
+            self._writer.add_custom_scalars(chart_layout(self._layers, result))
             self._has_layout = True
         for derivation in result.derivations:
             name = derivation.layer.display_name
