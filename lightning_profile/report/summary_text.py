@@ -14,13 +14,14 @@ _MOST_ROWS = 40
 _HEAD = (
     ("layer", "---"),
     ("phase", "---"),
-    ("FLOPs, theoretical", "---:"),
+    ("FLOPs, theory", "---:"),
     ("counted", "---:"),
-    ("allocated, theoretical", "---:"),
+    ("allocated, theory", "---:"),
     ("measured", "---:"),
     ("time, roofline", "---:"),
     ("measured", "---:"),
 )
+_NO_BREAK = {ord(" "): "\u00a0", ord("-"): "\u2011"}  # TensorBoard's cells are narrow
 
 
 def format_summary(result: WindowResult) -> str:
@@ -45,7 +46,7 @@ def format_summary(result: WindowResult) -> str:
 
 def _cells(row: Comparison) -> list[str]:
     cost, measured, limit = row.cost, row.measured, row.roofline
-    return [
+    cells = [
         display_name(row),
         "" if row.phase is None else row.phase.value,
         format_flop(None if cost is None else cost.flop),
@@ -55,6 +56,7 @@ def _cells(row: Comparison) -> list[str]:
         format_time(None if limit is None else limit.time_ns),
         format_time(row.time_ns),
     ]
+    return [cell.translate(_NO_BREAK) for cell in cells]
 
 
 def _line(cells: Iterable[str]) -> str:

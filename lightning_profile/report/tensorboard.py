@@ -39,9 +39,14 @@ class TensorBoardReport:
         values = []
         for tag, number in scalars(result).items():
             value = kind.Value(tag=tag, simple_value=number)
-            if tag not in self._described:  # TensorBoard takes a tag's first
+            description = "" if tag in self._described else description_of(tag)
+            if description:  # TensorBoard takes a tag's first
                 self._described.add(tag)
-                value.metadata.summary_description = description_of(tag)
+                # The plugin that writes and the class of data, as without them no description is
+                # taken by both of TensorBoard's readers of files.
+                value.metadata.plugin_data.plugin_name = "scalars"
+                value.metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
+                value.metadata.summary_description = description
             values.append(value)
         # As add_scalar does; no method of the writer takes several.
         files = self._writer._get_file_writer()  # type: ignore[no-untyped-call]

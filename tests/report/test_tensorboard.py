@@ -97,8 +97,11 @@ def test_a_tags_first_value_says_what_it_is_and_in_which_unit(tmp_path: Path) ->
 
     def said(name: str) -> str:
         metadata = events.SummaryMetadata(f"Conv2d-2/forward/{name}")
+        assert metadata.plugin_data.plugin_name == "scalars"
         return str(metadata.summary_description)
 
     assert said("counted_flop").startswith("FLOP per step")
     assert said("cpu_time_ns").startswith("ns per step")
-    assert said("own_counted_flop") == ""  # the name says it
+    undescribed = "Conv2d-2/forward/own_counted_flop"  # the name says it
+    assert undescribed in events.Tags()["scalars"]
+    assert undescribed not in events.summary_metadata
