@@ -23,13 +23,12 @@ from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_profile import LayerProfiler, NvtxRanges, Schedule
 from lightning_profile.mnist import TRAIN_SAMPLES, DataError, MnistClassifier, MnistDataModule
 from lightning_profile.mnist.console import fail, quieten
+from lightning_profile.mnist.logger import LoggerOfOneRun
 from lightning_profile.mnist.options import add_training_arguments, allow_tf32
 from lightning_profile.report import new_version
 from lightning_profile.selection import select_layers
@@ -38,6 +37,7 @@ from lightning_profile.study.batch_sizes import check_batch_sizes
 from lightning_profile.study.training import Training
 
 _RUNS = "mnist"  # the folder in the log folder
+_LAYERS_AS_METRICS = 3  # in HParams, where each has four columns
 _STUDY_CONFIG = Path(__file__).parent / "configs" / "batch_size_study.yaml"
 
 # What options that can't be met raise in Lightning, in jsonargparse and here (a ValueError).
@@ -105,15 +105,6 @@ class TrainingCLI(LightningCLI):
             )
         if trainer.default_root_dir is None:
             trainer.default_root_dir = self.config.log_dir
-
-
-class LoggerOfOneRun(TensorBoardLogger):
-    """Takes the next version by making its folder: two runs that start together get two."""
-
-    def _get_next_version(self) -> int:
-        if rank_zero_only.rank != 0:  # the first process has made the folder for all
-            return super()._get_next_version()
-        return int(new_version(Path(self.root_dir)).name.removeprefix("version_"))
 
 
 def build_cli(arguments: Sequence[str]) -> TrainingCLI:
@@ -234,7 +225,23 @@ def _train(arguments: Sequence[str]) -> None:
 
 def _log_to_own_version(cli: TrainingCLI) -> None:
     if cli.logs_by_default:
-        cli.trainer.loggers = [LoggerOfOneRun(cli.config.log_dir, _RUNS, default_hp_metric=False)]
+        conditions = {
+            "batch_size": cli.config.batch_size,
+            "precision": str(cli.trainer.precision),
+            "device": cli.trainer.strategy.root_device.type,
+        }
+        profiled = select_layers(cli.model, cli.config.layers).rows if cli.config.profile else ()
+        metrics = [f"{name}/accuracy" for name in ("val", "test")] + [
+            f"{layer.display_name}/{phase}/{quantity}"
+            for layer in profiled[:_LAYERS_AS_METRICS]
+            for quantity in ("flop_per_s", "peak_allocated_bytes")
+            for phase in ("forward", "backward")
+        ]
+        cli.trainer.loggers = [
+            LoggerOfOneRun(
+                Path(cli.config.log_dir, _RUNS), new_version, conditions=conditions, metrics=metrics
+            )
+        ]
 
 
 def _require_sense(config: Namespace) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tests.conftest import MNIST_DIR, read_csv, read_json
 
@@ -312,3 +314,42 @@ def test_help_explains_itself() -> None:
     assert done.returncode == 0
     for words in ("--batch_size", "Images per training step", "tensorboard --logdir logs"):
         assert words in done.stdout
+
+
+def rows_of_hparams(run: Path) -> tuple[Any, dict[str, Any], set[str]]:
+    """Metrics that HParams names, how the run was started, and the scalars that there are."""
+    events = EventAccumulator(str(run)).Reload()
+    data = events.PluginTagToContent("hparams")
+    assert sorted(data) == [
+        "_hparams_/experiment",
+        "_hparams_/session_end_info",
+        "_hparams_/session_start_info",
+    ]
+    experiment, start = (
+        plugin_data_pb2.HParamsPluginData.FromString(data[f"_hparams_/{name}"])
+        for name in ("experiment", "session_start_info")
+    )
+    values = start.session_start_info.hparams
+    return (
+        [metric.name.tag for metric in experiment.experiment.metric_infos],
+        {name: values[name].string_value or values[name].number_value for name in values},
+        set(events.Tags()["scalars"]),
+    )
+
+
+def test_each_run_has_a_row_in_hparams(main: Callable[..., None], tmp_path: Path) -> None:
+    main(*TINY, "--log_dir=out", "--trainer.accelerator=cpu")
+    run = tmp_path / "out" / "mnist" / "version_0"
+    metrics, values, scalars = rows_of_hparams(run)
+    assert values == {
+        "learning_rate": 1e-3,
+        "batch_size": 8,
+        "precision": "32-true",
+        "device": "cpu",
+    }
+    assert "test/accuracy" in metrics
+    assert "Conv2d-2/backward/flop_per_s" in metrics
+    assert set(metrics) <= scalars
+    # None was written for the sake of the row.
+    events = EventAccumulator(str(run)).Reload()
+    assert [len(events.Scalars(tag)) for tag in metrics] == [1] * len(metrics)
