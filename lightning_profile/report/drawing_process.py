@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import subprocess
 import sys
@@ -53,9 +52,7 @@ class DrawingProcess:
         assert self._process.stdin is not None
         self._input = self._process.stdin
         os.set_blocking(self._input.fileno(), False)
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
-            with contextlib.suppress(OSError):  # more than this user may have
-                fcntl.fcntl(self._input.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        _enlarge(self._input.fileno())
 
     def send(self, line: bytes) -> None:
         """Hand over a line, without waiting: what does not fit now goes with the next.
@@ -106,3 +103,12 @@ class DrawingProcess:
         tail = os.pread(self._said.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
         lines = tail.decode("utf-8", errors="replace").strip().splitlines()
         return lines[-1].strip() if lines else ""
+
+
+def _enlarge(pipe: int) -> None:
+    """Make room for several windows, on Linux."""
+    if sys.platform == "linux":
+        import fcntl  # noqa: PLC0415  (only there)
+
+        with contextlib.suppress(OSError):  # more than this user may have
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

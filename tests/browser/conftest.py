@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lightning_profile import Schedule
+from lightning_profile.devices import cache, measure_ceilings
 from lightning_profile.study import in_this_process, run_study
 from tests.conftest import SmallCnn, small_data
 from tests.tensorboard_server import fetch, tensorboard, wait_for
@@ -54,7 +57,10 @@ def browser() -> Iterator[Any]:
 def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """TensorBoard on the logs of a training and of a study."""
     folder = tmp_path_factory.mktemp("browser")
-    done = run(folder, *TRAINING)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        _remember_high_ceilings()
+        done = run(folder, *TRAINING)
     assert done.returncode == 0, done.stderr
     run_study(
         SmallCnn,
@@ -70,6 +76,22 @@ def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         wait_for(lambda: "test/accuracy" in fetch(found, "plugin/scalars/tags").get(RUN, ()))
         wait_for(lambda: STUDY in fetch(found, "plugin/images/tags"))
         yield found
+
+
+def _remember_high_ceilings() -> None:
+    """Ceilings that no layer exceeds, so that rooflines are shown however busy the machine is."""
+    device = torch.device("cpu")
+    reached = measure_ceilings(device)
+    assert reached.bytes_per_s is not None
+    ceilings = replace(
+        reached,
+        flop_per_s={
+            kind: 10 * rate for kind, rate in reached.flop_per_s.items() if rate is not None
+        },
+        bytes_per_s=10 * reached.bytes_per_s,
+    )
+    key = cache._key(device)
+    cache._write(cache._path(cache._name(key)), key, ceilings)
 
 
 def _data(batch_size: int) -> Any:
