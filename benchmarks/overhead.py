@@ -294,7 +294,7 @@ def _print(figures: dict[str, Any]) -> None:
     share = {name: 1 + value for name, value in figures["window_share_of_epoch"].items()}
     print(f"the window alone, to a bare epoch: {describe(share, 4)}")
     for name, cost in figures["step_outside_us"].items():
-        print(f"a step's two hooks, {name}, in µs: {describe(cost)}")
+        print(f"a step's hooks, {name}, in µs: {describe(cost)}")
 
 
 if __name__ == "__main__":
