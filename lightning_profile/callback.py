@@ -66,8 +66,7 @@ class LayerProfiler(Callback):
         empirical_roofline: Whether to measure what the device reaches, in a second or two before
             the first training on a machine, where the vendor's peaks are known, too. Of other
             devices it is always measured.
-        figures: Whether TensorBoard gets pictures of each window, which another process draws at
-            the lowest priority; only where there is such a logger and matplotlib is installed.
+        figures: Whether another process draws TensorBoard pictures, where matplotlib is installed.
 
     Attributes:
         patterns: The layers as they were named; ``None`` for every layer with parameters.
@@ -221,8 +220,7 @@ class LayerProfiler(Callback):
         self._guard(self._close_windows)
         if isinstance(exception, KeyboardInterrupt):
             self._guard(self._print_summary)
-        if self._report is not None:
-            self._guard(self._report.close)
+        self._guard(self._close_report)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave nothing behind, and print the table of the last window."""
@@ -230,8 +228,7 @@ class LayerProfiler(Callback):
         if self._is_active:
             warn_of_missed(self._stages, self.schedule, after_training=stage == "fit")
         self._guard(self._print_summary)
-        if self._report is not None:
-            self._guard(self._report.close)
+        self._guard(self._close_report)
         if self._train.capture is not None:
             self._guard(self._train.capture.close)
             self._train.capture = None
@@ -328,6 +325,10 @@ class LayerProfiler(Callback):
     def _print_summary(self) -> None:
         if self._report is not None:
             self._report.print_summary()
+
+    def _close_report(self) -> None:
+        if self._report is not None:
+            self._report.close()
 
     def _close_windows(self) -> None:
         for recorder in self._stages.values():
