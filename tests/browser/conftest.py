@@ -80,7 +80,8 @@ def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def _remember_high_ceilings() -> None:
     """Ceilings that no layer exceeds, so that rooflines are shown however busy the machine is."""
-    device = torch.device("cpu")
+    device, threads = torch.device("cpu"), torch.get_num_threads()
+    torch.set_num_threads(2)  # as the training has
     reached = measure_ceilings(device)
     assert reached.bytes_per_s is not None
     ceilings = replace(
@@ -92,6 +93,7 @@ def _remember_high_ceilings() -> None:
     )
     key = cache._key(device)
     cache._write(cache._path(cache._name(key)), key, ceilings)
+    torch.set_num_threads(threads)
 
 
 def _data(batch_size: int) -> Any:
