@@ -168,4 +168,4 @@ def test_stages_of_any_value(stages: Any) -> None:
 
 def test_patterns_that_can_be_read_once_are_read_once() -> None:
     callback = LayerProfiler(name for name in ("one", "two"))  # type: ignore[arg-type]
-    assert callback._patterns == ["one", "two"]
+    assert callback.patterns == ["one", "two"]
