@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lightning_profile.attribution import attribute
 from lightning_profile.measurement.graph import backward_graph
-from lightning_profile.records import Measurement
+from lightning_profile.records import BackwardGraph, Measurement, Phase
 from tests.recording import measure
+from tests.test_attribution import CALL, op
 
 Rows = dict[tuple[str | None, str | None], Measurement]
 SUMS = {"aten::add", "aten::add_"}
@@ -189,3 +191,19 @@ def test_the_graph_is_as_it_was() -> None:
     loss.backward()
     assert x.grad is not None
     assert torch.equal(x.grad, ((2 * y + 1) * y).detach())
+
+
+def test_the_first_node_of_a_thread_which_has_number_0_is_a_node_like_others() -> None:
+    engine = {"sequence_number": 0, "forward_thread": 1}
+    ops = [
+        op(0, None, end_ns=1000),
+        op(1, 0, call=0, end_ns=50),
+        op(2, 1, sequence_number=0),
+        op(30, 0, end_ns=400, **engine),
+        op(31, 3, end_ns=340, **engine, is_autograd_node=True),
+        op(36, 3, end_ns=380, name="aten::add"),
+    ]
+    squared = BackwardGraph({0: (7, 7)})  # one tensor, used twice
+    rows = attribute(ops, [CALL], memory_device="cpu", graphs=[squared])
+    (backward,) = [row for row in rows if row.phase is Phase.BACKWARD]
+    assert "aten::add" in backward.direct_operators

@@ -46,8 +46,9 @@ def calls_of_gradient_sums(
     sums = defaultdict(list)
     engines_calls = []
     for position, op in enumerate(ops):
-        if op.forward_thread == thread and _is_engines_call(op):
-            engines_calls.append((op.start_ns, position, op.sequence_number))
+        number = op.sequence_number
+        if op.forward_thread == thread and _is_engines_call(op) and number is not None:
+            engines_calls.append((op.start_ns, position, number))
         elif op.parent is not None and is_gradient_sum(op, ops):
             sums[op.parent].append(position)
     if not sums:
@@ -79,11 +80,11 @@ class _Arrivals:
             self._users.append(users)
         self._arrived: set[tuple[int, int]] = set()
 
-    def of(self, node: int | None) -> list[list[int]]:
+    def of(self, node: int) -> list[list[int]]:
         """For each gradient of ``node`` that is added to others, all users of its tensor."""
         added = []
         for index, graph in enumerate(self._graphs):
-            for tensor in graph.shared.get(node or -1, ()):
+            for tensor in graph.shared.get(node, ()):
                 if (index, tensor) in self._arrived:
                     added.append(self._users[index][tensor])
                 self._arrived.add((index, tensor))
