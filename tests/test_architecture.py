@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,12 @@ def _imported_stages(path: Path) -> set[str]:
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if _stage(path) not in CONDUCTORS)
 
 
+def run_python(program: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, **options
+    )
+
+
 def test_every_file_belongs_to_a_stage_that_is_known() -> None:
     found = {_stage(path) for path in PACKAGE.rglob("*.py")}
     assert found == STAGES | SHARED | CONDUCTORS | OTHERS
@@ -156,13 +163,7 @@ def test_a_training_of_a_study_loads_nothing_that_only_its_report_needs() -> Non
         "print([name for name in new if name.startswith(('matplotlib', 'markdown_it'))\n"
         "       or name in (study + '.figures', study + '.report')])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=PACKAGE.parent,
-    )
+    done = run_python(program, cwd=PACKAGE.parent)
     assert done.stdout == "[]\n", done.stdout + done.stderr
 
 
@@ -182,13 +183,7 @@ def test_importing_does_nothing_and_needs_no_demo_package(tmp_path: Path) -> Non
         "assert not torch.cuda.is_initialized()\n"
         "assert not pathlib.Path(os.environ['XDG_CACHE_HOME'], 'lightning_profile').exists()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
-    )
+    done = run_python(program, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)})
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
@@ -210,11 +205,5 @@ def test_what_reads_windows_is_imported_before_the_first_step_and_not_earlier(
         "        print(sorted(ours() - self.before))\n"
         f"train({str(tmp_path)!r}, LayerProfiler('all', Schedule(wait=1)), Look())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=PACKAGE.parent,
-    )
+    done = run_python(program, cwd=PACKAGE.parent)
     assert "\n[]\n" in done.stdout, done.stdout + done.stderr

@@ -19,6 +19,9 @@ from lightning_profile.report.summary_text import format_summary
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+# One group for all texts: TensorBoard opens the first two, and a study beside has one, too.
+_TEXTS = "(summary)"
+
 
 class TensorBoardReport:
     """Writes the chart layout once, and a derivation whenever it differs from the last one."""
@@ -90,9 +93,9 @@ class TensorBoardReport:
                 f"{format_derivation(derivation)}\n\nTraining data: "
                 f"{result.dataset or 'unknown'}. Device: {result.device.name}."
             )
-            self._writer.add_text(f"{name}/derivation", text, result.global_step)
+            self._writer.add_text(f"{_TEXTS}/{name}/derivation", text, result.global_step)
             self._written[name] = content
         stage = "" if result.stage == "train" else f"{result.stage}/"
-        tag = f"(summary)/{stage}theory_and_measurement"
+        tag = f"{_TEXTS}/{stage}theory_and_measurement"
         self._writer.add_text(tag, format_summary(result), result.global_step)
         self._writer.flush()

@@ -147,21 +147,9 @@ def _step_memory(analysis: Analysis) -> _Made:
 
 def _flop(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
     figure, axes = new_axes(analysis, f"{rows[0][0]}: FLOPs of products", "FLOPs per step")
-    drawn = False
-    for row in rows:
-        colour, marker = PHASES[row[2]]
-        theory = analysis.of(row, "theoretical_flop")
-        if theory is not None and any(theory.values.values()):
-            draw_line(axes, theory, 1, f"{row[2]}, theoretical", colour)
-        for name, word, face in (
-            ("counted_flop", "counted", "none"),
-            ("hardware_flop", "executed", colour),
-        ):
-            series = analysis.of(row, name)
-            if series is not None and any(series.values.values()):
-                draw_markers(axes, series, 1, f"{row[2]}, {word}", colour, marker, face=face)
-                drawn = True
-    if not drawn:
+    theory = ("theoretical_flop", "theoretical")
+    facts = (("counted_flop", "counted"), ("hardware_flop", "executed"))
+    if not _draw_beside_theory(axes, analysis, rows, 1, theory, facts):
         return None
     log_axis(axes.yaxis, EngFormatter(sep=" "))
     add_legend(axes)
@@ -170,21 +158,9 @@ def _flop(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
 
 def _memory(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
     figure, axes = new_axes(analysis, f"{rows[0][0]}: memory", "memory / MiB")
-    drawn = False
-    for row in rows:
-        colour, marker = PHASES[row[2]]
-        theory = analysis.of(row, "theoretical_allocated_bytes")
-        if theory is not None and any(theory.values.values()):
-            draw_line(axes, theory, 2**-20, f"{row[2]}, allocated, theoretical", colour)
-        for name, word, face in (
-            ("allocated_bytes", "allocated", "none"),
-            ("peak_allocated_bytes", "peak", colour),
-        ):
-            series = analysis.of(row, name)
-            if series is not None and any(series.values.values()):
-                draw_markers(axes, series, 2**-20, f"{row[2]}, {word}", colour, marker, face=face)
-                drawn = True
-    if not drawn:
+    theory = ("theoretical_allocated_bytes", "allocated, theoretical")
+    facts = (("allocated_bytes", "allocated"), ("peak_allocated_bytes", "peak"))
+    if not _draw_beside_theory(axes, analysis, rows, 2**-20, theory, facts):
         return None
     log_axis(axes.yaxis, FuncFormatter(plain_number))
     add_legend(axes)
@@ -194,6 +170,42 @@ def _memory(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
         "allocated at one moment, workspace included, full markers.",
         figure,
     )
+
+
+def _draw_beside_theory(
+    axes: Axes,
+    analysis: Analysis,
+    rows: Sequence[RowKey],
+    scale: float,
+    theory: tuple[str, str],
+    facts: tuple[tuple[str, str], tuple[str, str]],
+) -> bool:
+    """Theory as a line per phase, the first fact as open markers on it, the other as full ones.
+
+    Args:
+        axes: Where.
+        analysis: The study's.
+        rows: The layer's phases.
+        scale: Of the values.
+        theory: Name of the quantity, and how the legend calls it.
+        facts: Likewise.
+
+    Returns:
+        Whether there was any fact.
+    """
+    has_facts = False
+    for row in rows:
+        colour, marker = PHASES[row[2]]
+        quantity, word = theory
+        line = analysis.of(row, quantity)
+        if line is not None and any(line.values.values()):
+            draw_line(axes, line, scale, f"{row[2]}, {word}", colour)
+        for (name, what), face in zip(facts, ("none", colour), strict=True):
+            series = analysis.of(row, name)
+            if series is not None and any(series.values.values()):
+                draw_markers(axes, series, scale, f"{row[2]}, {what}", colour, marker, face=face)
+                has_facts = True
+    return has_facts
 
 
 def _time(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:

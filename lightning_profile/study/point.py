@@ -85,7 +85,7 @@ class Point:
     Attributes:
         batch_size: Samples per training step.
         status: ``finished``, ``out of memory``, or ``failed`` for another reason.
-        message: Why it did not finish.
+        message: Why it did not finish, or has no wall time.
         requested_bytes: What could not be allocated; as CUDA's message has it, rounded to a
             hundredth of its unit. ``None`` if it finished or the message has no number.
         is_trial: Whether it was run to see if it fits, and not to be measured.

@@ -178,13 +178,13 @@ def projections_table(analysis: Analysis) -> Table:
 def points_table(analysis: Analysis) -> Table:
     """Where each point's own run is, and how long it took."""
     return Table(
-        columns=["batch size", "outcome", "took", "run, or why there is none"],
+        columns=["batch size", "outcome", "took", "run, or what went wrong"],
         rows=[
             [
                 str(point.batch_size),
                 f"trial: {point.status}" if point.is_trial else point.status,
                 "" if point.duration_s is None else format_time(point.duration_s * 1e9),
-                point.run_folder or point.message,
+                "; ".join(part for part in (point.run_folder, point.message) if part),
             ]
             for point in analysis.points
         ],

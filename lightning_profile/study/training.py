@@ -125,8 +125,8 @@ def _train(prepare: Prepare, batch_size: int, *, is_trial: bool) -> Point:
     gc.collect()
     try:
         return _with_wall_time(measured, prepare)
-    except Exception:  # without it the point is whole, but for the wall time, which is unknown
-        return measured
+    except Exception as error:  # the point is whole without it
+        return replace(measured, message=f"without a wall time: {describe_fault(error)}")
 
 
 def _with_wall_time(point: Point, prepare: Prepare) -> Point:

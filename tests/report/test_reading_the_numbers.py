@@ -139,7 +139,8 @@ def written_tags(folder: Path) -> set[str]:
     tags.remove("custom_scalars__config__")
     beginning = re.compile(rf"^{LAYER.display_name}/(validate/)?((forward|backward)/)?")
     end = re.compile(rf"/(text_summary|{'|'.join(RANK_STATISTICS)})$")
-    return {end.sub("", beginning.sub("", tag)) for tag in tags}
+    names = {end.sub("", beginning.sub("", tag)) for tag in tags}
+    return {name.replace(f"/{LAYER.display_name}/", "/LAYER/") for name in names}
 
 
 def paths(value: Any, path: str = "") -> Iterator[str]:

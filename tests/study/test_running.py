@@ -105,6 +105,27 @@ def test_steps_that_are_not_recorded_are_timed_also_where_the_epoch_is_as_short_
     assert len(list(tmp_path.rglob("layer_profile.csv"))) == 2  # the timing leaves no run behind
 
 
+def test_a_fault_of_the_second_training_costs_the_wall_time_only_and_is_said(
+    tmp_path: Path,
+) -> None:
+    made: list[int] = []
+
+    def few(batch_size: int) -> Any:
+        made.append(batch_size)
+        if made == [4, 4, 4]:  # the first time for the settings only
+            raise ZeroDivisionError("at the second training")
+        return small_data(samples=5 * batch_size, batch_size=batch_size)
+
+    point, _ = study(tmp_path, [4, 8], make_data=few).analysis.points
+    assert point.status == "finished"
+    assert point.message.startswith(
+        "without a wall time: ZeroDivisionError: at the second training"
+    )
+    (step,) = [row for row in point.rows if row.layer == STEP_NAME]
+    assert "wall_time_ns" not in step.values
+    assert "at the second training" in (next(tmp_path.rglob("report.md"))).read_text("utf-8")
+
+
 def test_a_study_trains_the_same_weights_as_a_training_without_it(tmp_path: Path) -> None:
     kept: list[dict[str, Tensor]] = []
 
