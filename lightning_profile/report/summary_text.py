@@ -11,17 +11,16 @@ from lightning_profile.report.overview import conditions
 from lightning_profile.report.units import format_bytes, format_flop, format_time
 
 _MOST_ROWS = 40
+# Few and short: where a table is wider than TensorBoard's card, its words are broken anywhere.
 _HEAD = (
-    ("layer", "---"),
-    ("phase", "---"),
-    ("FLOPs, theory", "---:"),
+    ("row", "---"),
+    ("FLOPs by theory", "---:"),
     ("counted", "---:"),
-    ("allocated, theory", "---:"),
+    ("bytes by theory", "---:"),
     ("measured", "---:"),
-    ("time, roofline", "---:"),
-    ("measured", "---:"),
+    ("roofline", "---:"),
+    ("time", "---:"),
 )
-_NO_BREAK = {ord(" "): "\u00a0", ord("-"): "\u2011"}  # TensorBoard's cells are narrow
 
 
 def format_summary(result: WindowResult) -> str:
@@ -46,9 +45,8 @@ def format_summary(result: WindowResult) -> str:
 
 def _cells(row: Comparison) -> list[str]:
     cost, measured, limit = row.cost, row.measured, row.roofline
-    cells = [
-        display_name(row),
-        "" if row.phase is None else row.phase.value,
+    return [
+        f"{display_name(row)} {'' if row.phase is None else row.phase.value}".rstrip(),
         format_flop(None if cost is None else cost.flop),
         format_flop(None if measured is None else measured.counted_flop),
         format_bytes(None if cost is None else cost.allocated_bytes),
@@ -56,7 +54,6 @@ def _cells(row: Comparison) -> list[str]:
         format_time(None if limit is None else limit.time_ns),
         format_time(row.time_ns),
     ]
-    return [cell.translate(_NO_BREAK) for cell in cells]
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -93,7 +93,7 @@ class TensorBoardReport:
                 f"{format_derivation(derivation)}\n\nTraining data: "
                 f"{result.dataset or 'unknown'}. Device: {result.device.name}."
             )
-            self._writer.add_text(f"{_TEXTS}/{name}/derivation", text, result.global_step)
+            self._writer.add_text(f"{_TEXTS}/theory_derivation/{name}", text, result.global_step)
             self._written[name] = content
         stage = "" if result.stage == "train" else f"{result.stage}/"
         tag = f"{_TEXTS}/{stage}theory_and_measurement"

@@ -124,7 +124,7 @@ def test_each_chart_has_the_lines_of_theory_and_measurement(open_tab: OpenTab) -
 def test_the_derivation_stands_there_with_numbers(open_tab: OpenTab) -> None:
     page = open_tab("text")
     cards = page.locator("tf-text-loader").filter(has_text=RUN)
-    card = cards.filter(has_text="(summary)/Conv2d-2/derivation/text_summary").first
+    card = cards.filter(has_text="(summary)/theory_derivation/Conv2d-2/text_summary").first
     card.locator("pre").first.wait_for()
     text = "\n".join(shown(card, TEXTS))
     assert FORWARD_FLOP in text

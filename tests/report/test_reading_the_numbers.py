@@ -140,7 +140,7 @@ def written_tags(folder: Path) -> set[str]:
     beginning = re.compile(rf"^{LAYER.display_name}/(validate/)?((forward|backward)/)?")
     end = re.compile(rf"/(text_summary|{'|'.join(RANK_STATISTICS)})$")
     names = {end.sub("", beginning.sub("", tag)) for tag in tags}
-    return {name.replace(f"/{LAYER.display_name}/", "/LAYER/") for name in names}
+    return {re.sub(rf"/{LAYER.display_name}$", "/LAYER", name) for name in names}
 
 
 def paths(value: Any, path: str = "") -> Iterator[str]:

@@ -48,7 +48,7 @@ def test_the_layout_and_each_derivation_are_written_once_and_at_once(tmp_path: P
     assert [category.title for category in layout.category] == ["Conv2d-2"]
     texts = [
         event.tensor_proto.string_val[0].decode()
-        for event in events.Tensors("(summary)/Conv2d-2/derivation/text_summary")
+        for event in events.Tensors("(summary)/theory_derivation/Conv2d-2/text_summary")
     ]
     assert len(texts) == 2
     assert "1,000 FLOP" in texts[0]
