@@ -56,6 +56,7 @@ IMAGES: Mapping[str, Sequence[str]] = {
     ],
 }
 WIDTHS_PX = {RUN: 350, STUDY: 700}
+METRIC_BYTES = "peak_allocated_bytes"
 FORWARD_FLOP = (
     "FLOPs = 2 · N · C_out · H_out · W_out · C_in · K_H · K_W "
     "= 2 · 8 · 64 · 24 · 24 · 32 · 3 · 3 = 169,869,312 FLOP"
@@ -149,6 +150,18 @@ def test_the_findings_of_a_study_are_the_first_text(open_tab: OpenTab) -> None:
     assert "Conv2d-2 forward 57,600 FLOPs per sample" in text
     assert len(shown(card, "tbody tr")) == len(BATCH_SIZES)
     assert "\\" not in text  # of Markdown that was not understood
+
+
+def test_a_run_is_a_row_of_hparams_with_how_it_was_started_and_what_came_out(
+    open_tab: OpenTab,
+) -> None:
+    page = open_tab("hparams")
+    page.get_by_text(RUN, exact=True).first.wait_for()
+    conditions = ("batch_size", "precision", "device", "cpu", "32-true")
+    metrics = (f"{phase}/{name}" for phase in PHASES for name in ("flop_per_s", METRIC_BYTES))
+    accuracy = ("val/accuracy", "test/accuracy")
+    for text in (*conditions, *accuracy, *(f"Conv2d-2/{metric}" for metric in metrics)):
+        page.get_by_text(text, exact=True).first.wait_for(state="attached")
 
 
 @pytest.mark.parametrize("run", IMAGES)
