@@ -89,7 +89,8 @@ def test_a_layer_that_calls_itself_has_its_blocks_once() -> None:
     assert (row.allocated_bytes, row.workspace_bytes) == (100, 30)
     assert row.peak_allocated_bytes == 130
     assert row.blocks is not None
-    assert [(each.bytes, each.is_kept) for each in row.blocks] == [(100, True), (30, False)]
+    assert [each.bytes for each in row.blocks.kept] == [100]
+    assert list(row.blocks.temporary_bytes.values()) == [30]
 
 
 def test_elapsed_time_has_the_python_between_the_operators() -> None:

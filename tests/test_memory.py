@@ -17,7 +17,15 @@ from lightning_profile.comparison import compare
 from lightning_profile.comparison.memory import memory_table, rounding_of
 from lightning_profile.comparison.notes import NOT_ALLOCATED
 from lightning_profile.mnist import MnistClassifier
-from lightning_profile.records import AllocatedTensor, Block, Cost, MemoryPart, MemoryTable, Phase
+from lightning_profile.records import (
+    AllocatedTensor,
+    Block,
+    Blocks,
+    Cost,
+    MemoryPart,
+    MemoryTable,
+    Phase,
+)
 from tests.conftest import SmallCnn, read_csv, read_json, train
 from tests.recording import compare_step
 from tests.test_comparison import COSTED, LAYER, measured
@@ -72,9 +80,9 @@ def cost(*sizes: int) -> Cost:
 def table(
     sizes: list[int], *blocks: tuple[str, int, bool], device: str = "cuda", settings: str = ""
 ) -> MemoryTable | None:
-    made = tuple(
-        Block(operator=name, bytes=size, is_kept=is_kept) for name, size, is_kept in blocks
-    )
+    kept = tuple(Block(operator=name, bytes=size) for name, size, is_kept in blocks if is_kept)
+    temporary_bytes = {name: size for name, size, is_kept in blocks if not is_kept}
+    made = Blocks(kept=kept, temporary_bytes=temporary_bytes)
     return memory_table(cost(*sizes), measured(blocks=made), rounding_of(device, settings))
 
 
@@ -151,7 +159,7 @@ def test_other_ways_to_round_are_unknown(device: str, settings: str) -> None:
 
 def test_a_tensor_for_which_nothing_was_allocated_is_named() -> None:
     costed = replace(COSTED, costs={Phase.FORWARD: cost(36, 8)})
-    made = measured(blocks=(Block(operator="aten::addmm", bytes=8, is_kept=True),))
+    made = measured(blocks=Blocks(kept=(Block(operator="aten::addmm", bytes=8),)))
     forward, _ = compare([LAYER], [costed], [made], [0])
     assert forward.note == NOT_ALLOCATED.format("tensor 0")
     assert forward.memory is not None

@@ -80,7 +80,7 @@ def _note_run(
 ) -> None:
     """A node of ``span`` runs; if it did before in this step, the rows say so."""
     if node in nodes_run:
-        for each in span.around():
+        for each in span.around:
             each.row.is_repeated = True
     nodes_run.add(node)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from lightning_profile.attribution.assignment import Assignment
 from lightning_profile.attribution.spans import FollowedBlock, Row, Span
-from lightning_profile.records import Allocation, Block, Op
+from lightning_profile.records import Allocation, Block, Blocks, Op
 
 # Operators that do nothing but allocate: what a block is for, the one around them says.
 _ALLOCATING = ("aten::empty", "aten::new_empty", "aten::resize_")
@@ -20,9 +20,9 @@ def follow_blocks(ops: Sequence[Op], assignment: Assignment, memory_device: str)
         assignment: The span of each of them.
         memory_device: Type of the device whose blocks are followed, ``cpu`` or ``cuda``.
     """
-    alive: dict[int, tuple[FollowedBlock, list[Span]]] = {}  # by address, with the spans around
+    alive: dict[int, tuple[FollowedBlock, Sequence[Span]]] = {}  # by address, with the spans around
     for allocation, position, span in _in_time_order(ops, assignment, memory_device):
-        around = span.around()
+        around = span.around
         if allocation.reserved_bytes is not None:
             for each in around:
                 each.row.reserved_bytes = allocation.reserved_bytes
@@ -53,15 +53,18 @@ def _take_back(block: FollowedBlock, row: Row, *, is_workspace: bool) -> None:
         row.workspace_bytes += block.bytes
 
 
-def blocks_of(executions: Iterable[Span], ops: Sequence[Op]) -> tuple[Block, ...]:
+def blocks_of(executions: Iterable[Span], ops: Sequence[Op]) -> Blocks:
     """Every block that was handed out in ``executions``."""
-    return tuple(
-        [
-            Block(operator=_purpose(ops, block.op), bytes=block.bytes, is_kept=block.is_kept)
-            for span in executions
-            for block in span.blocks
-        ]
-    )
+    kept: list[Block] = []
+    temporary_bytes: dict[str, int] = {}
+    for span in executions:
+        for block in span.blocks:
+            operator = _purpose(ops, block.op)
+            if block.is_kept:
+                kept.append(Block(operator=operator, bytes=block.bytes))
+            else:
+                temporary_bytes[operator] = temporary_bytes.get(operator, 0) + block.bytes
+    return Blocks(kept=tuple(kept), temporary_bytes=temporary_bytes)
 
 
 def _purpose(ops: Sequence[Op], position: int) -> str:

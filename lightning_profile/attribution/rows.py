@@ -17,7 +17,7 @@ from lightning_profile.records import (
     DeviceUse,
     Measurement,
     Op,
-    OperatorUse,
+    OperatorSums,
     Work,
 )
 
@@ -47,7 +47,7 @@ def attribute(
     inside: defaultdict[Row, list[Span]] = defaultdict(list)
     own: defaultdict[Row, list[Span]] = defaultdict(list)
     for span in assignment.spans:
-        for each in span.around():
+        for each in span.around:
             inside[each.row].append(span)
         own[_nearest_row(span, reported) or assignment.rest[span.row.step].row].append(span)
     sums = _Sums(ops, calls, assignment)
@@ -116,7 +116,7 @@ class _Sums:
                 else total.cpu_time_ns + total.python_time_ns
             ),
             on_device=self._on_device(row, outermost, total),
-            operators=self._uses(total),
+            operator_sums=self._operator_sums(total),
             direct_operators=tuple(direct.counts),
             direct_products=tuple(direct.products),
             is_repeated=row.is_repeated,
@@ -142,23 +142,11 @@ class _Sums:
             return DeviceUse(launches_graph=True)
         return self._kernels.use(row, executions)
 
-    def _uses(self, sums: Tally) -> tuple[OperatorUse, ...]:
-        """The longest first."""
-        cpu_times_ns, device_times_ns = sums.cpu_times_ns, sums.device_times_ns
-        has_device = self._kernels is not None
-        names = sorted(sums.counts, key=cpu_times_ns.__getitem__, reverse=True)
-        if device_times_ns:
-            names.sort(key=lambda name: device_times_ns.get(name, 0), reverse=True)
-        return tuple(
-            [
-                OperatorUse(
-                    name=name,
-                    count=sums.counts[name],
-                    cpu_time_ns=cpu_times_ns[name],
-                    device_time_ns=device_times_ns.get(name, 0) if has_device else None,
-                )
-                for name in names
-            ]
+    def _operator_sums(self, sums: Tally) -> OperatorSums:
+        return OperatorSums(
+            counts=sums.counts,
+            cpu_times_ns=sums.cpu_times_ns,
+            device_times_ns=None if self._kernels is None else sums.device_times_ns,
         )
 
 

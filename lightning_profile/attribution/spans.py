@@ -71,6 +71,7 @@ class Span:
         is_nested: Whether one of those is of the same row: a layer that calls itself.
         ops: Positions of its operators that belong to no span inside of it.
         blocks: What they were handed out.
+        around: For each row that it is a part of, the execution that it is inside of, or is.
     """
 
     row: Row
@@ -79,10 +80,10 @@ class Span:
     is_nested: bool = False
     ops: list[int] = field(default_factory=list)
     blocks: list[FollowedBlock] = field(default_factory=list)
+    around: Sequence[Span] = field(init=False)
 
-    def around(self) -> list[Span]:
-        """For each row that it is a part of, the execution that it is inside of, or is."""
-        return [each for each in (self, *self.outer) if not each.is_nested]
+    def __post_init__(self) -> None:
+        self.around = [each for each in (self, *self.outer) if not each.is_nested]
 
 
 def with_inside(

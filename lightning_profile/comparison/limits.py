@@ -61,7 +61,7 @@ class Limits:
             return None
         arithmetic = None
         if not layer.is_container and element_type is not None:  # else of several kinds, maybe
-            groups = getattr(layer.module, "groups", 1)
+            groups = vars(layer.module).get("groups", 1)
             arithmetic = self.arithmetic_of(product_kind(layer.module), groups, element_type)
         return self.roofline_in(arithmetic, cost.flop, cost.read_bytes + cost.write_bytes, time_ns)
 
@@ -95,15 +95,15 @@ class Limits:
             time_ns: What they took.
         """
         flop_per_s = None if arithmetic is None else self.ceilings.flop_per_s.get(arithmetic)
-        limit = roofline(
+        return roofline(
             flop=flop,
             traffic_bytes=traffic_bytes,
             # Without products there is no time for them, whatever the ceiling.
             flop_per_s=1.0 if flop == 0 else flop_per_s,
             bytes_per_s=self.ceilings.bytes_per_s,
             measured_time_ns=time_ns,
+            arithmetic=arithmetic,
         )
-        return replace(limit, arithmetic=arithmetic if flop else None)
 
 
 def exceed(comparisons: Sequence[Comparison]) -> bool:

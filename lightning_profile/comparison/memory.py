@@ -8,7 +8,8 @@ the place of a copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from lightning_profile.records import (
@@ -16,7 +17,6 @@ from lightning_profile.records import (
     Block,
     Cost,
     Measurement,
-    MemoryKind,
     MemoryPart,
     MemoryTable,
 )
@@ -34,6 +34,7 @@ _OTHER_SIZES = (
     "pluggable",
     "PYTORCH_NO_CUDA_MEMORY_CACHING",
 )
+_BYTES = attrgetter("bytes")
 
 
 class Rounding(NamedTuple):
@@ -80,11 +81,10 @@ def memory_table(
         return None
     if rounding is None:
         return None
-    kept = [block for block in measured.blocks if block.is_kept]
-    temporary = [block for block in measured.blocks if not block.is_kept]
-    matches, others = _match(cost.tensors, kept, rounding)
-    parts = (*_theory(cost.tensors, matches), *_others([*others, *temporary]))
-    total_bytes = sum([block.bytes for block in measured.blocks])
+    blocks = measured.blocks
+    matches, others = _match(cost.tensors, blocks.kept, rounding)
+    parts = (*_theory(cost.tensors, matches), *_others(others, blocks.temporary_bytes))
+    total_bytes = blocks.bytes
     return MemoryTable(
         parts=parts,
         measured_bytes=total_bytes,
@@ -99,10 +99,11 @@ def _match(
 
     The largest tensor chooses first.
     """
-    left = sorted(blocks, key=lambda block: block.bytes)
+    left = sorted(blocks, key=_BYTES)
     matches: list[Block | None] = [None] * len(tensors)
-    for number in sorted(range(len(tensors)), key=lambda number: -tensors[number].bytes):
-        size = -(-tensors[number].bytes // rounding.multiple) * rounding.multiple
+    sizes = [tensor.bytes for tensor in tensors]
+    for number in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
+        size = -(-sizes[number] // rounding.multiple) * rounding.multiple
         limit = size + (rounding.largest_excess if size > _CUDA_UNSPLIT else 0)
         for position, block in enumerate(left):
             if size <= block.bytes <= limit:
@@ -130,13 +131,18 @@ def _theory(
     return parts + excess
 
 
-def _others(blocks: Iterable[Block]) -> list[MemoryPart]:
+def _others(kept: Iterable[Block], temporary_bytes: Mapping[str, int]) -> list[MemoryPart]:
     """What theory has no tensor for, added up by operator, the largest first."""
-    sizes: dict[tuple[str, MemoryKind], int] = {}
-    for block in blocks:
-        key: tuple[str, MemoryKind] = (block.operator, "kept" if block.is_kept else "temporary")
-        sizes[key] = sizes.get(key, 0) + block.bytes
-    return [
-        MemoryPart(name="", operator=operator, bytes=size, kind=kind)
-        for (operator, kind), size in sorted(sizes.items(), key=lambda pair: -pair[1])
+    kept_bytes: dict[str, int] = {}
+    for block in kept:
+        kept_bytes[block.operator] = kept_bytes.get(block.operator, 0) + block.bytes
+    parts = [
+        MemoryPart(name="", operator=operator, bytes=size, kind="kept")
+        for operator, size in kept_bytes.items()
     ]
+    parts += [
+        MemoryPart(name="", operator=operator, bytes=size, kind="temporary")
+        for operator, size in temporary_bytes.items()
+    ]
+    parts.sort(key=_BYTES, reverse=True)
+    return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lightning_profile.records import Roofline
+from lightning_profile.records import ArithmeticKind, Roofline
 
 _NS_PER_S = 1e9
 
@@ -16,6 +16,7 @@ def roofline(
     flop_per_s: float | None,
     bytes_per_s: float | None,
     measured_time_ns: float | None = None,
+    arithmetic: ArithmeticKind | None = None,
 ) -> Roofline:
     """The roofline of some work; whatever can't be told from what is known is ``None``.
 
@@ -27,6 +28,7 @@ def roofline(
         flop_per_s: The device's ceiling for this kind of arithmetic.
         bytes_per_s: Its ceiling for traffic.
         measured_time_ns: What the work took.
+        arithmetic: What the products are computed in.
     """
     compute_ns = _time_ns(flop, flop_per_s)
     memory_ns = _time_ns(traffic_bytes, bytes_per_s)
@@ -41,6 +43,7 @@ def roofline(
         bound=bound,
         flop_per_byte=flop / traffic_bytes if flop is not None and traffic_bytes else None,
         fraction=time_ns / measured_time_ns if time_ns is not None and measured_time_ns else None,
+        arithmetic=arithmetic if flop else None,
     )
 
 

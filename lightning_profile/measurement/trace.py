@@ -254,18 +254,14 @@ def _allocation(event: Any) -> Allocation:
 
 def _loose_allocation(event: Any, step: int) -> Op:
     """A block allocated or freed outside of every operator."""
-    return replace(
-        _plain(event.name, step, event.start_time_ns, event.start_time_ns),
-        allocations=(_allocation(event),),
-    )
+    time_ns = event.start_time_ns
+    return _plain(event.name, step, time_ns, time_ns, allocations=(_allocation(event),))
 
 
 def _loose_launch(call: Any, step: int, launched: Launched) -> Op:
-    return replace(
-        _plain(_LAUNCH, step, call.start_time_ns, call.start_time_ns),
-        launched=launched.kernels,
-        launches_graph=launched.has_graph,
-    )
+    time_ns = call.start_time_ns
+    plain = _plain(_LAUNCH, step, time_ns, time_ns)
+    return replace(plain, launched=launched.kernels, launches_graph=launched.has_graph)
 
 
 def _whole_step(begin: Any, step: _Step) -> Op:
@@ -274,7 +270,9 @@ def _whole_step(begin: Any, step: _Step) -> Op:
     return _plain(name, step.number, begin.start_time_ns, step.end_ns)
 
 
-def _plain(name: str, step: int, start_ns: int, end_ns: int) -> Op:
+def _plain(
+    name: str, step: int, start_ns: int, end_ns: int, allocations: tuple[Allocation, ...] = ()
+) -> Op:
     return Op(
         name=name,
         step=step,
@@ -290,5 +288,5 @@ def _plain(name: str, step: int, start_ns: int, end_ns: int) -> Op:
         counted_elementwise_flop=None,
         is_uncounted=False,
         launched=None,
-        allocations=(),
+        allocations=allocations,
     )

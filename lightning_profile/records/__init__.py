@@ -5,9 +5,9 @@ stand in the field names: bytes, FLOP (one add or one multiply) and nanoseconds,
 
 layers is what is looked at (Layer, Call), costs pen and paper (Cost, Derivation), measurements
 what the machine did (Op, Measurement), kernels what its device did (Kernel, DeviceUse), memory what
-its allocator did (Block, MemoryTable), hardware what its counters say (HardwareCount, Unavailable),
-results both side by side (Comparison, WindowResult), and ceilings what the device could do at best
-(Ceilings, Roofline).
+its allocator did (Blocks, MemoryTable), hardware what its counters say (HardwareCount,
+Unavailable), results both side by side (Comparison, WindowResult), and ceilings what the device
+could do at best (Ceilings, Roofline).
 """
 
 from lightning_profile.records.ceilings import (
@@ -48,10 +48,11 @@ from lightning_profile.records.measurements import (
     BackwardGraph,
     Measurement,
     Op,
+    OperatorSums,
     OperatorUse,
     Work,
 )
-from lightning_profile.records.memory import Block, MemoryKind, MemoryPart, MemoryTable
+from lightning_profile.records.memory import Block, Blocks, MemoryKind, MemoryPart, MemoryTable
 from lightning_profile.records.results import (
     Comparison,
     Device,
@@ -69,6 +70,7 @@ __all__ = [
     "ArithmeticKind",
     "BackwardGraph",
     "Block",
+    "Blocks",
     "Call",
     "Ceilings",
     "Comparison",
@@ -94,6 +96,7 @@ __all__ = [
     "MemoryPart",
     "MemoryTable",
     "Op",
+    "OperatorSums",
     "OperatorUse",
     "ParameterFact",
     "Phase",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lightning_profile.records.kernels import DeviceUse, Kernel
 from lightning_profile.records.layers import Phase
-from lightning_profile.records.memory import Block
+from lightning_profile.records.memory import Blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +137,39 @@ class OperatorUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSums:
+    """What the operators of a row did, by name and without operators inside of them.
+
+    Attributes:
+        counts: How many ran.
+        cpu_times_ns: Their own times.
+        device_times_ns: Times of the kernels that they launched, without those that launched
+            none; ``None`` where no device was recorded.
+    """
+
+    counts: Mapping[str, int]
+    cpu_times_ns: Mapping[str, int]
+    device_times_ns: Mapping[str, int] | None
+
+    def uses(self) -> tuple[OperatorUse, ...]:
+        """The longest first."""
+        device_times_ns = self.device_times_ns or {}
+        names = sorted(self.counts, key=self.cpu_times_ns.__getitem__, reverse=True)
+        names.sort(key=lambda name: device_times_ns.get(name, 0), reverse=True)
+        return tuple(
+            OperatorUse(
+                name=name,
+                count=self.counts[name],
+                cpu_time_ns=self.cpu_times_ns[name],
+                device_time_ns=None
+                if self.device_times_ns is None
+                else device_times_ns.get(name, 0),
+            )
+            for name in names
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement(Work):
     """What a phase of a layer did cost in one step, all that ran inside of it included.
 
@@ -160,7 +193,7 @@ class Measurement(Work):
             inside of the engine's calls of its nodes. ``None`` for the rest of a step, and where
             layers inside were called, as the time of their hooks is in it.
         on_device: Its kernels in detail; ``None`` where no device was recorded.
-        operators: Every kind of operator that ran, the longest first.
+        operator_sums: Every kind of operator that ran; ``None`` if that is not known.
         direct_operators: Names of those that no watched layer inside of this one ran.
         direct_products: Those of them that do products.
         is_repeated: Whether a part of the backward ran more than once.
@@ -180,10 +213,10 @@ class Measurement(Work):
     peak_allocated_bytes: int
     reserved_bytes: int | None
     cached_bytes: int | None = None
-    blocks: tuple[Block, ...] | None = None
+    blocks: Blocks | None = None
     wall_time_ns: int | None = None
     on_device: DeviceUse | None = None
-    operators: tuple[OperatorUse, ...] = ()
+    operator_sums: OperatorSums | None = None
     direct_operators: tuple[str, ...] = ()
     direct_products: tuple[str, ...] = ()
     is_repeated: bool = False
@@ -191,6 +224,11 @@ class Measurement(Work):
     hides_optimizer: bool = False
     casts: tuple[tuple[str, int], ...] = ()
     uncounted: tuple[str, ...] = ()
+
+    @property
+    def operators(self) -> tuple[OperatorUse, ...]:
+        """Every kind of operator that ran, the longest first."""
+        return () if self.operator_sums is None else self.operator_sums.uses()
 
     @property
     def time_ns(self) -> int | None:

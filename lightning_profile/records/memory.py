@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 MemoryKind = Literal["theory", "rounding", "kept", "temporary"]
@@ -10,17 +11,33 @@ MemoryKind = Literal["theory", "rounding", "kept", "temporary"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A block that an allocator handed out in a phase.
+    """A block that an allocator handed out in a phase, and that outlived it.
 
     Attributes:
         operator: The operator that it was for; empty outside of every operator.
         bytes: Its size, rounding included.
-        is_kept: Whether it outlived the phase.
     """
 
     operator: str
     bytes: int
-    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """All that an allocator handed out in a phase.
+
+    Attributes:
+        kept: What outlived the phase, block by block.
+        temporary_bytes: What was freed before its end, by the operator that it was for.
+    """
+
+    kept: tuple[Block, ...] = ()
+    temporary_bytes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Of all of them, rounding included."""
+        return sum([block.bytes for block in self.kept]) + sum(self.temporary_bytes.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

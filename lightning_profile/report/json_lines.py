@@ -179,7 +179,13 @@ def _measurement(measurement: Measurement, batch_size: int | None) -> dict[str, 
     values: dict[str, Any] = _as_json(measurement)
     del values["calls_inside"]
     del values["blocks"]  # in the table of memory, by what they are for
-    return values | {"phase": phase, "batch_size": batch_size, "calls": len(measurement.calls)}
+    del values["operator_sums"]
+    return values | {
+        "phase": phase,
+        "batch_size": batch_size,
+        "calls": len(measurement.calls),
+        "operators": measurement.operators,
+    }
 
 
 def _call(call: Call) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from torch import nn, optim
 
 from lightning_profile.records import Equation
-from lightning_profile.theory.expression import Expression, symbol, total
+from lightning_profile.theory.expression import symbol, total
 
 _STEP_BYTES = 4  # a float32 scalar tensor that counts the updates
 
@@ -47,28 +48,38 @@ def optimizer_states(
         for name, parameter in parameters.items():
             if parameter.requires_grad:
                 owners[id(parameter)].append((position, name))
-    terms: list[list[Expression]] = [[] for _ in layers]
+    kept: list[list[_Kept]] = [[] for _ in layers]
     unknown: set[int] = set()
     for optimizer in optimizers:
         rule = _RULES.get(type(optimizer))
         for group in optimizer.param_groups:
+            tensors, scalar_bytes = (0, 0) if rule is None else rule(group)
             for parameter in group["params"]:
                 for position, name in owners.get(id(parameter), ()):
                     if rule is None:
                         unknown.add(position)
-                        continue
-                    terms[position] += _kept(rule(group), parameter, name)
+                    kept[position].append(_Kept(name, parameter.nbytes, tensors, scalar_bytes))
     return [
-        None if position in unknown else total(each).equation("optimizer_state_bytes", "B")
-        for position, each in enumerate(terms)
+        None if position in unknown else _equation(tuple(each))
+        for position, each in enumerate(kept)
     ]
 
 
-def _kept(counts: tuple[int, int], parameter: nn.Parameter, name: str) -> list[Expression]:
-    tensors, scalar_bytes = counts
+class _Kept(NamedTuple):
+    """What an optimizer keeps for one parameter: tensors like it, and a scalar."""
+
+    parameter: str
+    parameter_bytes: int
+    tensors: int
+    scalar_bytes: int
+
+
+@lru_cache(maxsize=1024)  # the same in each window of a training
+def _equation(kept: Sequence[_Kept]) -> Equation:
     terms = []
-    if tensors:
-        terms.append(symbol("tensors kept", tensors) * symbol(f"{name} bytes", parameter.nbytes))
-    if scalar_bytes:
-        terms.append(symbol("step counter", scalar_bytes))
-    return terms
+    for name, parameter_bytes, tensors, scalar_bytes in kept:
+        if tensors:
+            terms.append(symbol("tensors kept", tensors) * symbol(f"{name} bytes", parameter_bytes))
+        if scalar_bytes:
+            terms.append(symbol("step counter", scalar_bytes))
+    return total(terms).equation("optimizer_state_bytes", "B")

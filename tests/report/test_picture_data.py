@@ -11,7 +11,7 @@ from lightning_profile.records import (
     KernelUse,
     MemoryPart,
     MemoryTable,
-    OperatorUse,
+    OperatorSums,
     Phase,
     Roofline,
 )
@@ -33,13 +33,10 @@ def layers(number: int, **values: object) -> list[Comparison]:
         comparison(
             layer=replace(LAYER, qualified_name=f"conv{each}", display_name=f"Conv2d-{each}"),
             measured=measurement(
-                operators=(
-                    OperatorUse(
-                        name=f"aten::{each}",
-                        count=1,
-                        cpu_time_ns=1000 * (each + 1),
-                        device_time_ns=None,
-                    ),
+                operator_sums=OperatorSums(
+                    counts={f"aten::{each}": 1},
+                    cpu_times_ns={f"aten::{each}": 1000 * (each + 1)},
+                    device_times_ns=None,
                 )
             ),
             **values,
@@ -153,7 +150,9 @@ def test_what_is_inside_of_a_container_is_not_drawn_twice() -> None:
     body = replace(LAYER, qualified_name="body", display_name="Body-1", is_container=True)
     model = replace(LAYER, qualified_name="(model)", display_name="Model-1", is_container=True)
     use = measurement(
-        operators=(OperatorUse(name="aten::add", count=1, cpu_time_ns=1000, device_time_ns=None),)
+        operator_sums=OperatorSums(
+            counts={"aten::add": 1}, cpu_times_ns={"aten::add": 1000}, device_times_ns=None
+        )
     )
     rows = [comparison(layer=each, measured=use) for each in (model, body, LAYER)]
     data = picture_data(result(*rows))["kernels"]

@@ -24,7 +24,7 @@ from lightning_profile.records import (
     KernelUse,
     MemoryPart,
     MemoryTable,
-    OperatorUse,
+    OperatorSums,
     Phase,
     Roofline,
     Unavailable,
@@ -73,7 +73,9 @@ def everything() -> WindowResult:
         reserved_bytes=1 << 21,
         cached_bytes=1 << 20,
         on_device=on_device,
-        operators=(OperatorUse(name="aten::mm", count=1, cpu_time_ns=8, device_time_ns=9),),
+        operator_sums=OperatorSums(
+            counts={"aten::mm": 1}, cpu_times_ns={"aten::mm": 8}, device_times_ns={"aten::mm": 9}
+        ),
     )
     part = MemoryPart(name="output", operator="aten::mm", bytes=4096, kind="theory")
     limit = Roofline(time_ns=1.0, bound="memory", flop_per_byte=1.0, fraction=0.5)
