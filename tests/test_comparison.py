@@ -263,3 +263,7 @@ def test_the_rest_of_the_step_is_a_row_too() -> None:
 def test_sums_of_costs_keep_every_derivation() -> None:
     assert sum_costs([COST, COST]).read_bytes == 4
     assert sum_costs([]).flop == 0
+
+
+def test_a_phase_is_found_by_its_text() -> None:
+    assert {Phase.FORWARD: 1}["forward"] == {"forward": 1}[Phase.FORWARD] == 1
