@@ -61,6 +61,8 @@ class LayerProfiler(Callback):
             the first training on a machine, where the vendor's peaks are known, too. Of other
             devices it is always measured.
         figures: Whether another process draws TensorBoard pictures, where matplotlib is installed.
+        trace: Whether the last window's trace is written to the log folder, as
+            ``trace_train.json.gz`` and ``trace_validate.json.gz``, for https://ui.perfetto.dev.
 
     Attributes:
         patterns: The layers as they were named; ``None`` for every layer with parameters.
@@ -81,6 +83,7 @@ class LayerProfiler(Callback):
         counters: str | None = None,
         empirical_roofline: bool = False,
         figures: bool = True,
+        trace: bool = False,
     ) -> None:
         super().__init__()
         self.patterns = None if layers is None else list_patterns(layers)
@@ -88,10 +91,11 @@ class LayerProfiler(Callback):
         self._has_counters = wants_counters(counters)
         self._has_empirical_roofline = empirical_roofline
         self._has_figures = figures
+        self._has_trace = trace
         names = list_stages(stages)
         # A stage that is not asked for never wakes up.
-        self._train = StageRecorder(self.schedule, "training_step")
-        self._validate = StageRecorder(self.schedule, "validation_step")
+        self._train = StageRecorder(self.schedule, "training_step", has_trace=trace)
+        self._validate = StageRecorder(self.schedule, "validation_step", has_trace=trace)
         recorders = {TRAIN: self._train, VALIDATE: self._validate}
         self._stages = {name: recorders[name] for name in names}
         self._run: ProfiledRun | None = None  # between the start of fit and its end
@@ -116,7 +120,14 @@ class LayerProfiler(Callback):
         has_empirical = self._has_empirical_roofline
         self._guard(lambda: run.find_ceilings(trainer, pl_module, has_empirical=has_empirical))
         self._guard(lambda: self._prepare_counters(trainer))
-        self._guard(lambda: run.open_report(trainer, self.schedule, has_pictures=self._has_figures))
+        self._guard(
+            lambda: run.open_report(
+                trainer,
+                self.schedule,
+                has_pictures=self._has_figures,
+                has_trace=self._has_trace,
+            )
+        )
         self._folder = run.folder
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

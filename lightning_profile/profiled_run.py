@@ -56,7 +56,9 @@ class ProfiledRun:
             has_empirical=has_empirical,
         )
 
-    def open_report(self, trainer: Trainer, schedule: Schedule, *, has_pictures: bool) -> None:
+    def open_report(
+        self, trainer: Trainer, schedule: Schedule, *, has_pictures: bool, has_trace: bool
+    ) -> None:
         """Connect the places that results go to, and say what will be profiled."""
         log_dir = trainer.log_dir  # on every rank: it is broadcast
         if not trainer.is_global_zero:
@@ -66,6 +68,7 @@ class ProfiledRun:
             schedule,
             is_resumed=trainer.ckpt_path is not None,
             has_pictures=has_pictures,
+            has_trace=has_trace,
         )
         self.folder = run_folder(trainer, log_dir)
         self._report.open(trainer.loggers, self.folder)
@@ -115,7 +118,7 @@ class ProfiledRun:
             result = replace(result, spreads=spreads)
         if self._report is not None:
             reading_time_ns = time.perf_counter_ns() - started_ns
-            self._report.write(replace(result, reading_time_ns=reading_time_ns))
+            self._report.write(replace(result, reading_time_ns=reading_time_ns), window.trace)
 
     def print_summary(self) -> None:
         """Print the table of the last window; once."""
