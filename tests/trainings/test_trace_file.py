@@ -29,12 +29,11 @@ def profiler(stages: Any = "train", layers: Any = "all") -> LayerProfiler:
     return LayerProfiler(layers, SCHEDULE, stages, trace=True)
 
 
-@pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+@pytest.fixture
+def trace(tmp_path: Path) -> Trace:
     """Of steps 2 and 3."""
-    folder = tmp_path_factory.mktemp("trace")
-    train(folder, profiler(), model=Model)
-    return trace_of(folder)
+    train(tmp_path, profiler(), model=Model)
+    return trace_of(tmp_path)
 
 
 def test_a_layers_operators_lie_in_the_time_of_its_forward(trace: Trace) -> None:
