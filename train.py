@@ -59,7 +59,7 @@ _USAGE = """python train.py [--batch_size N [N ...]] [--layers NAME ...]
                 [--dataset {auto,mnist,digits}]
                 [--data_dir DIR] [--log_dir DIR] [--profile {true,false}]
                 [--counters {none,ncu}] [--empirical_roofline {true,false}]
-                [--figures {true,false}]
+                [--figures {true,false}] [--trace {true,false}]
                 [--nvtx {true,false}] [--tf32 {true,false}]
                 [--find_limit] [--project DEVICE ...]
                 [--study {continue,new}]
@@ -152,6 +152,7 @@ def build_cli(arguments: Sequence[str]) -> TrainingCLI:
                 counters=counters,
                 empirical_roofline=cli.config.empirical_roofline,
                 figures=cli.config.figures,
+                trace=cli.config.trace,
             )
         )
     return cli

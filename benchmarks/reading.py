@@ -3,6 +3,7 @@
     python benchmarks/reading.py layers
     python benchmarks/reading.py steps
     python benchmarks/reading.py figures
+    python benchmarks/reading.py trace
 
 Reading is everything from the stop of the profiler to the finished result and the written report:
 the ``on_train_batch_end`` that closes a window of a real training. ``layers`` trains torchvision's
@@ -11,8 +12,10 @@ their windows in turn within each epoch; the ratio to the window of one layer in
 what counts. ``steps`` trains the MNIST CNN with windows of 1 to 64 steps, in an order that is drawn
 anew each round. ``figures`` trains ResNet-50 with callbacks that watch every leaf, with the
 pictures in TensorBoard and without, in turn within each epoch; each epoch begins when the pictures
-of the last one are drawn, as in a training of long epochs. The first window of a training does work
-that no later one does (the charts' layout, the derivations), so it is shown by itself.
+of the last one are drawn, as in a training of long epochs. ``trace`` does likewise with ``--model``
+and with callbacks that write the trace of each window and that don't. The first window of a
+training does work that no later one does (the charts' layout, the derivations), so it is shown by
+itself.
 """
 
 from __future__ import annotations
@@ -90,9 +93,9 @@ class TimedProfiler(LayerProfiler):
     """Notes what reading each window took."""
 
     def __init__(
-        self, stopwatch: Stopwatch, layers: Any, schedule: Schedule, *, figures: bool = False
+        self, stopwatch: Stopwatch, layers: Any, schedule: Schedule, **options: bool
     ) -> None:
-        super().__init__(layers, schedule, figures=figures)
+        super().__init__(layers, schedule, **{"figures": False, **options})
         self.schedule = schedule
         self.windows: list[Times] = []
         self._stopwatch = stopwatch
@@ -175,7 +178,19 @@ def layers(stopwatch: Stopwatch, args: argparse.Namespace) -> dict[str, Any]:
 
 def figures(stopwatch: Stopwatch, args: argparse.Namespace) -> dict[str, Any]:
     """One window of one step with pictures and one without in each epoch."""
-    everything = select_layers(MODELS["resnet50"](), "all").watched
+    return _with_and_without("figures", "resnet50", stopwatch, args)
+
+
+def trace(stopwatch: Stopwatch, args: argparse.Namespace) -> dict[str, Any]:
+    """One window of one step whose trace is written and one without in each epoch."""
+    return _with_and_without("trace", args.model, stopwatch, args)
+
+
+def _with_and_without(
+    option: str, model: str, stopwatch: Stopwatch, args: argparse.Namespace
+) -> dict[str, Any]:
+    """One window of one step with ``option`` and one without in each epoch, of every leaf."""
+    everything = select_layers(MODELS[model](), "all").watched
     leaves = [layer.qualified_name for layer in everything if not layer.is_container]
     windows: dict[str, list[Times]] = {"without": [], "with": []}
     for number in range(args.rounds):
@@ -185,20 +200,20 @@ def figures(stopwatch: Stopwatch, args: argparse.Namespace) -> dict[str, Any]:
                 stopwatch,
                 leaves,
                 Schedule(wait=1 + 3 * turn, warmup=WARMUP),
-                figures=choice == "with",
+                **{option: choice == "with"},
             )
             for turn, choice in enumerate(order)
         }
-        train("resnet50", list(callbacks.values()), args)
+        train(model, list(callbacks.values()), args)
         for choice, callback in callbacks.items():
-            windows[choice] += callback.windows[2:]  # the first starts the process, and adds none
+            windows[choice] += callback.windows[2:]  # the first starts what draws, and adds none
         _progress(f"round {number + 1} of {args.rounds}")
     pairs = list(zip(windows["with"], windows["without"], strict=True))
     return {
-        "windows": {f"{name} figures": {"later": _pieces(w)} for name, w in windows.items()},
+        "windows": {f"{name} {option}": {"later": _pieces(w)} for name, w in windows.items()},
         "write_more_ms": spread([a["write"] - b["write"] for a, b in pairs]),
         "ratio_to_one_layer": {
-            f"with figures, {column}": spread([a[column] / b[column] for a, b in pairs])
+            f"with {option}, {column}": spread([a[column] / b[column] for a, b in pairs])
             for column in ("write", TOTAL)
         },
     }
@@ -258,7 +273,9 @@ def _pieces(windows: Sequence[Times]) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Measure, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("layers", "steps", "figures"))
+    what = {each.__name__: each for each in (layers, steps, figures, trace)}
+    parser.add_argument("what", choices=what)
+    parser.add_argument("--model", choices=MODELS, default="resnet50", help="for trace")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch_size", type=int, default=4, help="reading doesn't depend on it")
     parser.add_argument("--rounds", type=int, default=4, help="trainings")
@@ -268,7 +285,7 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    measured = {"layers": layers, "steps": steps, "figures": figures}[args.what](Stopwatch(), args)
+    measured = what[args.what](Stopwatch(), args)
     report = {
         "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
@@ -291,9 +308,9 @@ def _print(figures: Mapping[str, Any]) -> None:
             cells = "".join(f"{pieces[column]['median']:14.2f}" for column in COLUMNS)
             print(f"{name + ', ' + kind:20}{cells}")
     for name, ratio in figures.get("ratio_to_one_layer", {}).items():
-        print(f"{name}, to {'none' if 'figures' in name else 'one layer'}: {describe(ratio)}")
+        print(f"{name}, to {'none' if 'with' in name else 'one layer'}: {describe(ratio)}")
     if "write_more_ms" in figures:
-        print(f"pictures, ms per window: {describe(figures['write_more_ms'])}")
+        print(f"more to write, ms per window: {describe(figures['write_more_ms'])}")
     for name, ratio in figures.get("ratio_of_time_per_step", {}).items():
         print(f"time per step, {name} steps: {describe(ratio)}")
     if "fit" in figures:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +15,7 @@ except ImportError:  # the same classes in the other of Lightning's two packages
         Trainer,
     )
 
-from lightning_profile.collector import paused_collector
 from lightning_profile.faults import Guard
-from lightning_profile.measurement import is_profiler_running
 from lightning_profile.options import (
     TRAIN,
     VALIDATE,
@@ -27,19 +23,17 @@ from lightning_profile.options import (
     list_stages,
     wants_counters,
 )
-from lightning_profile.ranks import RankGatherer
-from lightning_profile.records import Layer
-from lightning_profile.report import RunFolder, RunReport, quantities_by_row
+from lightning_profile.report import RunFolder
 from lightning_profile.schedule import Schedule
-from lightning_profile.selection import Pattern, Selection, list_patterns, select_layers
+from lightning_profile.selection import Pattern, list_patterns, select_layers
 from lightning_profile.stage_recorder import StageRecorder, warn_of_missed
-from lightning_profile.trainer_facts import dataset_name, run_folder, steps_to_come
+from lightning_profile.trainer_facts import steps_to_come
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lightning_profile.counters import LayerPhase
-    from lightning_profile.pipeline import Analyst
+    from lightning_profile.profiled_run import ProfiledRun
     from lightning_profile.records import HardwareCount, Unavailable
 
 
@@ -67,6 +61,8 @@ class LayerProfiler(Callback):
             the first training on a machine, where the vendor's peaks are known, too. Of other
             devices it is always measured.
         figures: Whether another process draws TensorBoard pictures, where matplotlib is installed.
+        trace: Whether the last window's trace is written to the log folder, as
+            ``trace_train.json.gz`` and ``trace_validate.json.gz``, for https://ui.perfetto.dev.
 
     Attributes:
         patterns: The layers as they were named; ``None`` for every layer with parameters.
@@ -87,6 +83,7 @@ class LayerProfiler(Callback):
         counters: str | None = None,
         empirical_roofline: bool = False,
         figures: bool = True,
+        trace: bool = False,
     ) -> None:
         super().__init__()
         self.patterns = None if layers is None else list_patterns(layers)
@@ -94,18 +91,15 @@ class LayerProfiler(Callback):
         self._has_counters = wants_counters(counters)
         self._has_empirical_roofline = empirical_roofline
         self._has_figures = figures
+        self._has_trace = trace
         names = list_stages(stages)
         # A stage that is not asked for never wakes up.
-        self._train = StageRecorder(self.schedule, "training_step")
-        self._validate = StageRecorder(self.schedule, "validation_step")
+        self._train = StageRecorder(self.schedule, "training_step", has_trace=trace)
+        self._validate = StageRecorder(self.schedule, "validation_step", has_trace=trace)
         recorders = {TRAIN: self._train, VALIDATE: self._validate}
         self._stages = {name: recorders[name] for name in names}
-        self._layers: Sequence[Layer] = ()
-        self._report: RunReport | None = None
+        self._run: ProfiledRun | None = None  # between the start of fit and its end
         self._folder: RunFolder | None = None
-        self._analyst: Analyst | None = None
-        self._ranks = RankGatherer()
-        self._is_active = False  # between the start of fit and its end
         self._guard = Guard(self._close_windows)
 
     @property
@@ -119,15 +113,22 @@ class LayerProfiler(Callback):
         This late because a model may build its layers in ``setup`` or ``configure_model``.
         """
         selection = select_layers(pl_module, self.patterns)
-        self._layers = selection.watched
         # Only a training needs it, and half of the package's time to import is its.
-        from lightning_profile.pipeline import Analyst  # noqa: PLC0415
+        from lightning_profile.profiled_run import ProfiledRun  # noqa: PLC0415
 
-        self._analyst = Analyst()
-        self._is_active = True
-        self._guard(lambda: self._find_ceilings(trainer, pl_module))
+        run = self._run = ProfiledRun(selection)
+        has_empirical = self._has_empirical_roofline
+        self._guard(lambda: run.find_ceilings(trainer, pl_module, has_empirical=has_empirical))
         self._guard(lambda: self._prepare_counters(trainer))
-        self._guard(lambda: self._open_report(trainer, selection))
+        self._guard(
+            lambda: run.open_report(
+                trainer,
+                self.schedule,
+                has_pictures=self._has_figures,
+                has_trace=self._has_trace,
+            )
+        )
+        self._folder = run.folder
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the rest of an epoch that is resumed; its start is not announced again."""
@@ -225,24 +226,14 @@ class LayerProfiler(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave nothing behind, and print the table of the last window."""
         self._guard(self._close_windows)
-        if self._is_active:
+        if self._run is not None:
             warn_of_missed(self._stages, self.schedule, after_training=stage == "fit")
         self._guard(self._print_summary)
         self._guard(self._close_report)
         if self._train.capture is not None:
             self._guard(self._train.capture.close)
             self._train.capture = None
-        self._is_active = False
-        self._layers, self._report, self._analyst = (), None, None  # the model is not kept alive
-
-    def _find_ceilings(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._analyst is not None:
-            # Processes that share a device would measure each other, and a profiler us.
-            self._analyst.limits.find(
-                pl_module.device,
-                may_measure=trainer.is_global_zero and not is_profiler_running(),
-                has_empirical=self._has_empirical_roofline,
-            )
+        self._run = None  # the model is not kept alive
 
     def _prepare_counters(self, trainer: Trainer) -> None:
         if not self._has_counters or not trainer.is_global_zero:
@@ -251,28 +242,16 @@ class LayerProfiler(Callback):
 
         self._train.capture = StepCapture()
 
-    def _open_report(self, trainer: Trainer, selection: Selection) -> None:
-        log_dir = trainer.log_dir  # on every rank: it is broadcast
-        if not trainer.is_global_zero:
-            return
-        self._report = RunReport(
-            selection.rows,
-            self.schedule,
-            is_resumed=trainer.ckpt_path is not None,
-            has_pictures=self._has_figures,
-        )
-        self._folder = run_folder(trainer, log_dir)
-        self._report.open(trainer.loggers, self._folder)
-        self._report.announce(selection.resolved)
-
     def _plan(self, stage: str, plan: Callable[[], None]) -> None:
-        if self._is_active and stage in self._stages:
+        if self._run is not None and stage in self._stages:
             self._guard(plan)
 
     def _begin_step(
         self, recorder: StageRecorder, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._guard(lambda: recorder.begin_step(self._layers, pl_module, batch, batch_idx))
+        run = self._run
+        if run is not None:
+            self._guard(lambda: recorder.begin_step(run.layers, pl_module, batch, batch_idx))
 
     def _end_step(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         def end() -> None:
@@ -284,35 +263,10 @@ class LayerProfiler(Callback):
     def _finish_window(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         self._guard(lambda: self._analyse(stage, trainer, pl_module))
 
-    @paused_collector()
     def _analyse(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        started_ns = time.perf_counter_ns()
-        window = self._stages[stage].finish()
-        if window is None or self._analyst is None:
-            return
-        closed_ns = time.perf_counter_ns()
-        hardware = self._count(stage)
-        started_ns += time.perf_counter_ns() - closed_ns  # another program's time is no reading
-        result = self._analyst.analyse(
-            window.recording,
-            layers=self._layers,
-            optimizers=trainer.optimizers,
-            device=pl_module.device,
-            batch_sizes=window.batch_sizes,
-            dataset=dataset_name(trainer, stage),
-            stage=stage,
-            epoch=trainer.current_epoch,
-            global_step=trainer.global_step,
-            hardware=hardware,
-        )
-        if trainer.world_size > 1:
-            spreads = self._ranks.gather(
-                f"{stage} {result.epoch} {result.global_step}", quantities_by_row(result)
-            )
-            result = replace(result, spreads=spreads)
-        if self._report is not None:
-            reading_time_ns = time.perf_counter_ns() - started_ns
-            self._report.write(replace(result, reading_time_ns=reading_time_ns))
+        if self._run is not None:
+            recorder = self._stages[stage]
+            self._run.read(stage, recorder, trainer, pl_module, lambda: self._count(stage))
 
     def _count(self, stage: str) -> Mapping[LayerPhase, HardwareCount | Unavailable]:
         """What the hardware's counters say; nothing if they were not asked for."""
@@ -323,12 +277,12 @@ class LayerProfiler(Callback):
         return counted
 
     def _print_summary(self) -> None:
-        if self._report is not None:
-            self._report.print_summary()
+        if self._run is not None:
+            self._run.print_summary()
 
     def _close_report(self) -> None:
-        if self._report is not None:
-            self._report.close()
+        if self._run is not None:
+            self._run.close()
 
     def _close_windows(self) -> None:
         for recorder in self._stages.values():

@@ -1,7 +1,7 @@
 """The order of the stages: from a window's recording to its result.
 
-Apart from the conductors of the training (``callback`` and ``stage_recorder``) this is the only
-place that knows more than one stage; no Lightning here.
+Apart from the conductors of a training (``callback``, ``profiled_run`` and ``stage_recorder``) this
+is the only place that knows more than one stage; no Lightning here.
 """
 
 from __future__ import annotations

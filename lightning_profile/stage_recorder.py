@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_profile.measurement import (
+    ChromeTrace,
     Invocation,
     LostWindowError,
     OtherProfilers,
@@ -32,10 +33,17 @@ _NEVER = math.inf
 
 @dataclass(frozen=True, slots=True)
 class RecordedWindow:
-    """A closed window, and the size of the batch in each of its steps."""
+    """A closed window.
+
+    Attributes:
+        recording: What it saw.
+        batch_sizes: The size of the batch in each of its steps.
+        trace: The same for a file, if it was asked for; it holds all that was recorded in memory.
+    """
 
     recording: Recording
     batch_sizes: dict[int, int | None]
+    trace: ChromeTrace | None = None
 
 
 class StageRecorder:
@@ -44,6 +52,7 @@ class StageRecorder:
     Args:
         schedule: When in an epoch the window is open.
         step_method: The model's method that a step calls, such as ``training_step``.
+        has_trace: Whether the trace of each window is to be written.
 
     Attributes:
         wake_at: The batch from which on there is something to do: the one comparison that a
@@ -52,12 +61,14 @@ class StageRecorder:
         capture: What captures the step before each window; ``None`` if nothing does.
     """
 
-    def __init__(self, schedule: Schedule, step_method: str) -> None:
+    def __init__(self, schedule: Schedule, step_method: str, *, has_trace: bool = False) -> None:
         self.wake_at: float = _NEVER
         self.has_tried = False
         self.capture: StepCapture | None = None
         self._open_at: float = _NEVER
         self._step_method = step_method
+        self._step_name = step_method.replace("_", " ")
+        self._has_trace = has_trace
         self._step_invocation: Invocation | None = None
         self._schedule = schedule
         self._plan = schedule
@@ -155,6 +166,7 @@ class StageRecorder:
             return None
         try:
             recording = self._window.finish()
+            trace = self._window.chrome_trace(self._step_name) if self._has_trace else None
         except LostWindowError as lost:
             self._say_skipped("lost", str(lost))
             return None
@@ -162,7 +174,7 @@ class StageRecorder:
             self.close()
         if self._step_invocation is not None:
             recording = replace(recording, invocations=(self._step_invocation,))
-        return RecordedWindow(recording, self._batch_sizes)
+        return RecordedWindow(recording, self._batch_sizes, trace)
 
     def close(self) -> None:
         """Give the window up, if there is one; nothing is left behind."""

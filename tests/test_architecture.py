@@ -27,6 +27,7 @@ CONDUCTORS = {
     "device_limits",
     "nvtx_ranges",
     "pipeline",
+    "profiled_run",
     "stage_recorder",
     "step_capture",
     "trainer_facts",

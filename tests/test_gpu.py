@@ -14,6 +14,7 @@ from lightning_profile.mnist import MnistClassifier
 from lightning_profile.records import KernelKind
 from tests.conftest import read_csv, read_json, train
 from tests.test_untouched_training import Snapshot
+from tests.trainings.traces import trace_of
 
 pytestmark = pytest.mark.gpu
 
@@ -122,6 +123,30 @@ def test_the_training_is_the_same_bit_for_bit_with_deterministic_kernels(
     assert len(read_csv(tmp_path / "b")) == 4
     assert all(torch.equal(bare.weights[name], profiled.weights[name]) for name in bare.weights)
     assert torch.equal(bare.rng, profiled.rng)
+
+
+def test_the_kernels_of_a_layer_are_in_the_trace(tmp_path: Path) -> None:
+    profiler = LayerProfiler("conv2", Schedule(wait=3), trace=True)
+    train(tmp_path, profiler, model=MnistClassifier, data=mnist_like(), **OPTIONS)
+    trace = trace_of(tmp_path)
+    kernels = [event for event in trace.events if event.get("cat") == "kernel"]
+    (window,) = read_json(tmp_path)["windows"]
+    rows = {row["phase"]: row for row in window["steps"] if row["layer"]}
+    names = [event["name"] for event in kernels]
+    for phase in ("forward", "backward"):
+        for use in rows[phase]["on_device"]["kernels"]:
+            assert names.count(use["name"]) >= use["count"]
+    # On the host, and once more as its picture on the device.
+    on_host, on_device = (
+        next(each for each in trace.named("conv2 forward") if each["cat"] == category)
+        for category in ("user_annotation", "gpu_user_annotation")
+    )
+    (step,) = trace.named("training step 3")
+    assert step["tid"] == on_host["tid"]
+    device_time_us = sum(
+        each["dur"] for each in kernels if 0 <= each["ts"] - on_device["ts"] <= on_device["dur"]
+    )
+    assert device_time_us == pytest.approx(rows["forward"]["device_time_ns"] / 1e3, rel=0.01)
 
 
 def test_the_users_peak_counters_are_left_alone(tmp_path: Path) -> None:

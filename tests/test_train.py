@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tests.conftest import MNIST_DIR, read_csv, read_json
+from tests.trainings.traces import read_trace
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -258,6 +259,15 @@ def test_ranges_for_nsight_need_no_profile(
     assert pushed.count("Conv2d-1 forward") >= 20
     assert pushed.count("Conv2d-1 backward") == 20
     assert not list(Path("logs").rglob("layer_profile.csv"))
+
+
+def test_the_trace_lies_beside_the_table(main: Callable[..., None], tmp_path: Path) -> None:
+    main(*TINY, "--trace=true")
+    folder = tmp_path / "logs" / "mnist" / "version_0"
+    assert (folder / "layer_profile.csv").exists()
+    trace = read_trace(folder / "trace_train.json.gz")
+    (step,) = trace.named("training step 10")
+    assert "conv2 forward" in trace.inside(step)
 
 
 def test_without_a_logger_there_are_files_a_table_and_one_warning(

@@ -1,6 +1,7 @@
 """The running model: its calls, its recorded operators, and what it keeps in memory."""
 
 from lightning_profile.measurement.allocator import allocator_settings
+from lightning_profile.measurement.chrome_trace import ChromeTrace
 from lightning_profile.measurement.compiled import InferredCalls, infer_calls
 from lightning_profile.measurement.footprint import measure_footprint
 from lightning_profile.measurement.invocations import Invocation, invocation
@@ -14,6 +15,7 @@ from lightning_profile.measurement.tensors import batch_size
 from lightning_profile.measurement.window import Recording, Window
 
 __all__ = [
+    "ChromeTrace",
     "InferredCalls",
     "Invocation",
     "LayerRanges",

@@ -26,7 +26,7 @@ from lightning_profile.records import Allocation, Op
 
 _OPERATOR, _ALLOCATION = _EventType.TorchOp, _EventType.Allocation
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
-_BEGINS, _ENDS = " begins", " ends"
+STEP_BEGINS, STEP_ENDS = " begins", " ends"
 _RUNTIME_CALLS = "cu"  # CUDA's runtime and driver: cudaLaunchKernel, cuLaunchKernelEx
 _LAUNCH = "launch outside of operators"
 
@@ -37,12 +37,12 @@ def mark_begin(step: int) -> None:
     Not a range: another profiler may take the session before its end, and in torch 2.11 (not in
     2.14) to close a range in a session that it wasn't opened in ends the process.
     """
-    _mark(f"{STEP_MARK}{step}{_BEGINS}")
+    _mark(f"{STEP_MARK}{step}{STEP_BEGINS}")
 
 
 def mark_end(step: int) -> None:
     """Mark the moment at which the training batch ``step`` has ended."""
-    _mark(f"{STEP_MARK}{step}{_ENDS}")
+    _mark(f"{STEP_MARK}{step}{STEP_ENDS}")
 
 
 def _mark(name: str) -> None:
@@ -92,14 +92,14 @@ class _Reader:
         while outer:
             event = outer.pop()
             if event.name.startswith(STEP_MARK):
-                (begins if event.name.endswith(_BEGINS) else ends).append(event)
+                (begins if event.name.endswith(STEP_BEGINS) else ends).append(event)
             elif event.tag != _OPERATOR or event.extra_fields.scope == RecordScope.USER_SCOPE:
                 outer.extend(event.children[::-1])  # a range of the user's may be around a step
         if not begins or len(begins) != len(ends):
             raise LostWindowError("another profiler")
         for begin, end in zip(begins, ends, strict=True):
             self._step_starts.append(begin.start_time_ns)
-            number = int(begin.name[len(STEP_MARK) : -len(_BEGINS)])
+            number = int(begin.name[len(STEP_MARK) : -len(STEP_BEGINS)])
             self._steps.append(_Step(number, end.end_time_ns, begin.start_tid))
 
     def read(self, events: Iterable[Any]) -> None:
@@ -135,7 +135,7 @@ class _Reader:
             self.read(event.children)
             return
         if event.name.startswith(STEP_MARK):
-            if event.name.endswith(_BEGINS):
+            if event.name.endswith(STEP_BEGINS):
                 step.position = len(self.ops)
                 self.ops.append(_whole_step(event, step))
             return
@@ -266,7 +266,7 @@ def _loose_launch(call: Any, step: int, launched: Launched) -> Op:
 
 def _whole_step(begin: Any, step: _Step) -> Op:
     """What encloses the operators of the loop's thread, from the first mark to the last."""
-    name = begin.name[: -len(_BEGINS)]
+    name = begin.name[: -len(STEP_BEGINS)]
     return _plain(name, step.number, begin.start_time_ns, step.end_ns)
 
 

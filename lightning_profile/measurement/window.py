@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity
 from torch.profiler.profiler import _KinetoProfile
 
 from lightning_profile.measurement.calls import CallRecorder
+from lightning_profile.measurement.chrome_trace import ChromeTrace
 from lightning_profile.measurement.graph import backward_graph
 from lightning_profile.measurement.invocations import Invocation
 from lightning_profile.measurement.other_profilers import (
@@ -146,13 +148,23 @@ class Window:
         self.close()
         if self._lost_to is not None:
             raise LostWindowError(self._lost_to)
-        if self._profile.profiler is None:
-            raise RuntimeError("a window that was never warmed up has nothing to read")
-        results = self._profile.profiler.kineto_results
         return Recording(
             steps=tuple(self._steps),
             calls=tuple(self._calls.calls),
-            ops=tuple(read_ops(results, has_device=self._has_device)),
+            ops=tuple(read_ops(self._results(), has_device=self._has_device)),
             invocations=tuple(self._calls.invocations),
             graphs=tuple(self._graphs),
         )
+
+    def chrome_trace(self, step_name: str) -> ChromeTrace:
+        """What was recorded, to be written to a file; after :meth:`finish`.
+
+        Args:
+            step_name: What a step is called, such as ``training step``.
+        """
+        return ChromeTrace(self._results(), self._calls.calls, step_name)
+
+    def _results(self) -> Any:
+        if self._profile.profiler is None:
+            raise RuntimeError("a window that was never warmed up has nothing to read")
+        return self._profile.profiler.kineto_results

@@ -51,6 +51,12 @@ def add_training_arguments(parser: Any) -> None:
         help="Whether TensorBoard gets pictures of the layers, drawn beside the training.",
     )
     parser.add_argument(
+        "--trace",
+        type=bool,
+        default=False,
+        help="Whether the last window's trace is written beside layer_profile.csv, for Perfetto.",
+    )
+    parser.add_argument(
         "--nvtx",
         type=bool,
         default=False,

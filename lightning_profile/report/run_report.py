@@ -19,6 +19,7 @@ from lightning_profile.report.pictures import Pictures
 from lightning_profile.report.run_folder import RunFolder
 from lightning_profile.report.scalars import scalars
 from lightning_profile.report.tensorboard import TensorBoardReport
+from lightning_profile.report.trace_file import Trace, TraceFiles, file_name
 from lightning_profile.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class RunReport:
         is_resumed: Whether the training goes on from a checkpoint: windows that it repeats
             replace those of the same name in the files.
         has_pictures: Whether TensorBoard gets pictures, where matplotlib is installed.
+        has_trace: Whether the trace of the last window is kept.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class RunReport:
         *,
         is_resumed: bool = False,
         has_pictures: bool = False,
+        has_trace: bool = False,
     ) -> None:
         self._layers = layers
         self._schedule = schedule
         self._is_resumed = is_resumed
         self._console = Console()
+        self._files: dict[str, _Write] = {}
         self._places: dict[str, _Write] = {}
         self._complained: set[str] = set()
         self._newest: WindowResult | None = None
@@ -62,6 +66,8 @@ class RunReport:
         self._folder: RunFolder | None = None
         self._has_pictures = has_pictures
         self._pictures: Pictures | None = None
+        self._has_trace = has_trace
+        self._traces: TraceFiles | None = None
 
     def open(self, loggers: Sequence[Logger], folder: RunFolder | None) -> None:
         """Connect the places.
@@ -70,23 +76,24 @@ class RunReport:
             loggers: The training's loggers; those of TensorBoard also get text and charts.
             folder: Where the files go; ``None`` for no files.
         """
-        self._places = {}
+        self._files, self._places = {}, {}
         reports: list[TensorBoardReport] = []
         if folder is not None:
             self._folder = folder
             with contextlib.suppress(OSError):  # said, and tried again, once there are results
                 folder.claim()
-            self._places[CSV_NAME] = CsvFile(folder, is_resumed=self._is_resumed).write
-            self._places[JSON_NAME] = JsonLinesFile(
+            self._files[CSV_NAME] = CsvFile(folder, is_resumed=self._is_resumed).write
+            self._files[JSON_NAME] = JsonLinesFile(
                 folder, self._layers, self._schedule, is_resumed=self._is_resumed
             ).write
+            self._traces = TraceFiles(folder) if self._has_trace else None
         for number, logger in enumerate(loggers, start=1):
             name = f"logger {number} ({type(logger).__name__})"
             self._places[name] = _to_logger(logger)
             writer: Any = getattr(logger, "experiment", None)
             if _is_tensorboard(writer):
                 self._tensorboard_folder = logger.save_dir
-                report = TensorBoardReport(writer, self._layers)
+                report = TensorBoardReport(writer, self._layers, self._traces)
                 if _adds_scalars_as_they_are(logger):
                     self._places[name] = report.write_scalars
                 self._places[f"{name}'s text"] = report.write
@@ -105,10 +112,18 @@ class RunReport:
         for pattern, layers in resolved:
             self._say(f"Profiling {pattern}: {_describe(layers)}")
 
-    def write(self, result: WindowResult) -> None:
-        """Write ``result`` everywhere, now. A place that fails is tried again next time."""
+    def write(self, result: WindowResult, trace: Trace | None = None) -> None:
+        """Write ``result`` everywhere, now. A place that fails is tried again next time.
+
+        The trace comes after the rows, as it can take the last of a disk's room, and before
+        TensorBoard, which says where it is.
+        """
         self._last = self._newest = result
-        for name, write in self._places.items():
+        files = dict(self._files)
+        if trace is not None and self._traces is not None:
+            write_trace = self._traces.write
+            files[file_name(result.stage)] = lambda result: write_trace(result.stage, trace)
+        for name, write in (files | self._places).items():
             self._try(name, result, write)
 
     def _try(self, name: str, result: WindowResult, write: _Write) -> None:

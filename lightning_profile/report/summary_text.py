@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from lightning_profile.records import Comparison, WindowResult
 from lightning_profile.report.columns import display_name
@@ -23,10 +24,14 @@ _HEAD = (
 )
 
 
-def format_summary(result: WindowResult) -> str:
+def format_summary(result: WindowResult, trace: Path | None = None) -> str:
     """A table with a row per layer and phase, and where the largest gap is.
 
     Of many rows those with the longest time are shown, in the model's order.
+
+    Args:
+        result: The window's.
+        trace: The file with the trace of the last window, if there is one.
     """
     rows = [each for each in result.comparisons if each.layer is not None]
     longest = sorted(rows, key=lambda row: -(row.time_ns or 0))[:_MOST_ROWS]
@@ -40,6 +45,10 @@ def format_summary(result: WindowResult) -> str:
     if len(rows) > len(shown):
         parts.append(f"{len(rows) - len(shown)} rows of less time are in the files.")
     parts.append(describe_largest_gap(rows))
+    if trace is not None:  # no link: TensorBoard takes those to files away
+        parts.append(
+            f"The trace of the last window is `{trace}`: open it at <https://ui.perfetto.dev>."
+        )
     return "\n\n".join(parts)
 
 

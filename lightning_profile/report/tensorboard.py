@@ -15,6 +15,7 @@ from lightning_profile.report.derivation import format_derivation
 from lightning_profile.report.descriptions import description_of
 from lightning_profile.report.scalars import scalars
 from lightning_profile.report.summary_text import format_summary
+from lightning_profile.report.trace_file import TraceFiles
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -24,11 +25,20 @@ _TEXTS = "(summary)"
 
 
 class TensorBoardReport:
-    """Writes the chart layout once, and a derivation whenever it differs from the last one."""
+    """Writes the chart layout once, and a derivation whenever it differs from the last one.
 
-    def __init__(self, writer: SummaryWriter, layers: Sequence[Layer]) -> None:
+    Args:
+        writer: The logger's.
+        layers: The selected layers.
+        traces: Of the last windows, if they are kept.
+    """
+
+    def __init__(
+        self, writer: SummaryWriter, layers: Sequence[Layer], traces: TraceFiles | None = None
+    ) -> None:
         self._writer = writer
         self._layers = layers
+        self._traces = traces
         self._has_layout = False
         self._described: set[str] = set()
         self._written: dict[str, tuple[object, ...]] = {}
@@ -97,5 +107,6 @@ class TensorBoardReport:
             self._written[name] = content
         stage = "" if result.stage == "train" else f"{result.stage}/"
         tag = f"{_TEXTS}/{stage}theory_and_measurement"
-        self._writer.add_text(tag, format_summary(result), result.global_step)
+        trace = None if self._traces is None else self._traces.newest(result.stage)
+        self._writer.add_text(tag, format_summary(result, trace), result.global_step)
         self._writer.flush()

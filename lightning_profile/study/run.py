@@ -44,6 +44,7 @@ def run_study(
     schedule: Schedule = STUDY_SCHEDULE,
     counters: str | None = None,
     empirical_roofline: bool = False,
+    trace: bool = False,
     seed: int = 42,
     trainer_options: Mapping[str, Any] | None = None,
     folder: str | Path = "logs/batch_size_study",
@@ -71,6 +72,7 @@ def run_study(
             DRAM traffic that an NVIDIA GPU executes.
         empirical_roofline: Likewise; whether to measure what the device reaches beside the
             vendor's peaks.
+        trace: Likewise; whether each run's folder gets the trace of its window.
         seed: That every training starts from.
         trainer_options: Of Lightning's ``Trainer``, over
             :data:`~lightning_profile.study.run.SHORT_TRAINING`.
@@ -100,6 +102,7 @@ def run_study(
         "schedule": schedule,
         "counters": counters,
         "empirical_roofline": empirical_roofline,
+        "trace": trace,
     }
     prepare = partial(_prepare, make_model, make_data, profiler, seed, options, str(folder))
     if run_point is in_own_process:

@@ -28,6 +28,7 @@ TRAINING = [
     "--trainer.limit_val_batches=1",
     "--trainer.limit_test_batches=1",
     "--trainer.enable_progress_bar=false",
+    "--trace=true",
 ]
 RUN, STUDY = "mnist/version_0", "batch_size_study/version_0"
 BATCH_SIZES = [4, 8, 16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +141,19 @@ def test_a_table_has_theory_beside_count_and_measurement(open_tab: OpenTab) -> N
     text = "\n".join(shown(card, "td, th, p"))
     assert "169.9 MFLOP" in text  # of the forward of 8 images
     assert "Theory agrees with what was" in text or "The largest factor between" in text
+
+
+def test_the_text_says_where_the_trace_is_and_links_to_what_opens_it(open_tab: OpenTab) -> None:
+    page = open_tab("text")
+    cards = page.locator("tf-text-loader").filter(has_text=RUN)
+    card = cards.filter(has_text="(summary)/theory_and_measurement/text_summary").first
+    link = card.get_by_role("link", name="https://ui.perfetto.dev").first
+    link.wait_for()
+    assert link.get_attribute("href") == "https://ui.perfetto.dev"
+    (path,) = {Path(text) for text in shown(card, "code")}
+    assert path.is_absolute()
+    assert path.parts[-4:] == ("logs", *RUN.split("/"), "trace_train.json.gz")
+    assert path.exists()
 
 
 def test_the_findings_of_a_study_are_the_first_text(open_tab: OpenTab) -> None:

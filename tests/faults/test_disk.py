@@ -18,6 +18,7 @@ from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.report import whole_lines
 from tests.conftest import read_all_rows, read_csv, read_json, train
 from tests.faults.trainings import WINDOW_ROWS, run_with
+from tests.trainings.traces import trace_of
 
 SCHEDULE = Schedule(wait=1, warmup=1, active=2)
 
@@ -56,17 +57,74 @@ def test_a_fault_of_the_disk_costs_the_windows_it_lasts(
     texts, steps = run_with(shared_folder, fault)
     assert steps == 4 * 8
     assert texts.pop(0).startswith("the training has no logger")
-    for place, text in zip(("layer_profile.csv", "layer_profile.jsonl"), texts, strict=False):
+    files = ("layer_profile.csv", "layer_profile.jsonl", "trace_train.json.gz")
+    for place, text in zip(files, texts, strict=False):
         assert f"epoch 1 could not be written to {place}, the training goes on" in text
         assert says is not None
-        assert says in text
-    assert len(texts) == (2 if says else 0)  # one for each file
+        # The profiler writes its file elsewhere, without saying what went wrong.
+        cause = "could not write its trace" if (fault, place) == ("full disk", files[2]) else says
+        assert cause in text
+    assert len(texts) == (3 if says else 0)  # one for each file
     assert windows(shared_folder) == left
     (path,) = shared_folder.rglob("layer_profile.jsonl")
     run, *lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert run["layers"][0]["layer"] == "Conv2d-1"
     assert [str(line["epoch"]) for line in lines] == left
     assert "derivations" in lines[0]  # the new file is whole by itself
+    assert trace_of(shared_folder).named("training step 3")
+    assert {each.name for each in path.parent.glob("[!.]*")} == set(files)
+
+
+def test_where_there_is_no_room_for_a_trace_the_rows_are_written(shared_folder: Path) -> None:
+    texts, steps = run_with(shared_folder, "no room for a trace")
+    assert steps == 4 * 8
+    (text,) = texts[1:]
+    assert "epoch 1 could not be written to trace_train.json.gz, the training goes on" in text
+    assert "torch.profiler could not write its trace" in text
+    assert windows(shared_folder) == ["0", "1", "2", "3"]
+    assert trace_of(shared_folder).named("training step 3")
+    assert len(list(shared_folder.rglob("trace_*"))) == 1
+
+
+class Watch(Callback):
+    """Keeps what the file of the trace is at the end of each epoch."""
+
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        (path,) = Path(trainer.log_dir or "").glob("trace_*")
+        self.contents.append(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [
+        ("lightning_profile.measurement.ChromeTrace.text", RuntimeError("a broken export")),
+        ("pathlib.Path.replace", OSError(28, "No space left on device")),
+    ],
+)
+def test_a_trace_that_can_not_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, fault: Exception
+) -> None:
+    def fail(*_: object) -> Any:
+        raise fault
+
+    class Break(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                monkeypatch.setattr(broken, fail)
+            if trainer.current_epoch == 3:
+                monkeypatch.undo()
+
+    watch, ours = Watch(), LayerProfiler("Conv2d-2", SCHEDULE, trace=True)
+    with pytest.warns(UserWarning, match="could not be written to trace_train.json.gz") as warned:
+        train(tmp_path, ours, Break(), watch, max_epochs=4)
+    (text,) = [text for each in warned if "layer profile" in (text := str(each.message))]
+    assert type(fault).__name__ in text
+    assert {row["epoch"] for row in read_csv(tmp_path)} == {"0", "1", "2", "3"}
+    assert watch.contents[0] == watch.contents[1] == watch.contents[2] != watch.contents[3]
+    assert len(list(tmp_path.rglob("*.part"))) == 0
 
 
 def test_what_fits_only_in_part_is_taken_back(tmp_path: Path) -> None:

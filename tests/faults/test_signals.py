@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import as_document
 from tests.faults.trainings import WINDOW_ROWS, drain, kill_after, start, wait_until
+from tests.trainings.traces import read_trace
 
 REPOSITORY = Path(__file__).parents[2]
 KILLS = 36
@@ -74,6 +75,7 @@ def test_files_survive_being_killed_and_a_restart_appends(tmp_path: Path) -> Non
     moments = random.Random(3)  # noqa: S311
     folder = tmp_path / "runs" / "version_0"
     table, lines = folder / "layer_profile.csv", folder / "layer_profile.jsonl"
+    trace = folder / "trace_train.json.gz"
     windows_before = 0
     for _ in range(KILLS):
         before = [path.read_text("utf-8") if path.exists() else "" for path in (table, lines)]
@@ -90,6 +92,7 @@ def test_files_survive_being_killed_and_a_restart_appends(tmp_path: Path) -> Non
         windows_before = len(found) // WINDOW_ROWS
         for line in lines.read_text("utf-8").split("\n")[:-1] if lines.exists() else []:
             json.loads(line)
+        assert not trace.exists() or read_trace(trace).named("training step 3")
     process, told = start(tmp_path, epochs=2)
     drain(told)
     process.join()

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def start(
 
 def _train(folder: Path, epochs: int, version: int | None, figures: bool, pipe: Connection) -> None:
     torch.set_num_threads(1)
+    tempfile.tempdir = str(folder)  # what a kill leaves there goes with the test
     os.chdir(folder)  # tells its processes from those of other trainings
     with (folder / "output.txt").open("a") as output:
         os.dup2(output.fileno(), 1)
@@ -71,7 +73,7 @@ def _train(folder: Path, epochs: int, version: int | None, figures: bool, pipe: 
     warnings.simplefilter("always")
     train(
         folder,
-        LayerProfiler(["Conv2d-1", "Conv2d-2"], SCHEDULE, figures=figures),
+        LayerProfiler(["Conv2d-1", "Conv2d-2"], SCHEDULE, figures=figures, trace=True),
         Tell(pipe),
         logger=TensorBoardLogger(folder, name="runs", version=version),
         max_epochs=epochs,
@@ -108,7 +110,7 @@ def _train_with(folder: Path, faults: tuple[str, ...], pipe: Connection) -> None
         warnings.simplefilter("always")
         _, trainer = train(
             folder,
-            LayerProfiler(["Conv2d-1", "Conv2d-2"], SCHEDULE),
+            LayerProfiler(["Conv2d-1", "Conv2d-2"], SCHEDULE, trace=True),
             *callbacks,
             logger=False,
             max_epochs=4,
@@ -126,6 +128,12 @@ def _fill_disk(trainer: Trainer) -> None:
     size = (run_folder(trainer) / "layer_profile.csv").stat().st_size
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
+
+
+def _leave_no_room_for_a_trace(trainer: Trainer) -> None:
+    """But for all else: the profiler's own file is a hundred times as large as the table."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
 
 
 def _empty_disk(trainer: Trainer) -> None:
@@ -154,8 +162,18 @@ def _nothing(trainer: Trainer) -> None:
     pass
 
 
-FAULTS = {"full disk": _fill_disk, "read-only": _make_read_only, "deleted": _delete}
-MENDS = {"full disk": _empty_disk, "read-only": _make_writable, "deleted": _nothing}
+FAULTS = {
+    "full disk": _fill_disk,
+    "no room for a trace": _leave_no_room_for_a_trace,
+    "read-only": _make_read_only,
+    "deleted": _delete,
+}
+MENDS = {
+    "full disk": _empty_disk,
+    "no room for a trace": _empty_disk,
+    "read-only": _make_writable,
+    "deleted": _nothing,
+}
 
 
 def kill_after(process: Any, seconds: float) -> None:

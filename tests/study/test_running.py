@@ -70,6 +70,13 @@ def study(folder: Path, sizes: list[int], **options: Any) -> Study:
     return run_study(settings.pop("make_model"), settings.pop("make_data"), sizes, **settings)
 
 
+def test_each_training_has_its_trace_if_asked_for(tmp_path: Path) -> None:
+    made = study(tmp_path, [4, 8], trace=True)
+    folders = {Path(point.run_folder or "") for point in made.analysis.points}
+    assert {path.parent for path in tmp_path.rglob("trace_train.json.gz")} == folders
+    assert len(folders) == 2
+
+
 def test_every_batch_size_has_its_numbers_and_flop_grow_as_theory_says(tmp_path: Path) -> None:
     made = study(tmp_path, [4, 8, 16]).analysis
     assert made.batch_sizes == [4, 8, 16]

@@ -31,7 +31,8 @@ MODELS = [Validated, Gan, Hooked, Sequences, Tied, checkpointed(use_reentrant=Fa
 
 
 def profiler(model: object = Model) -> LayerProfiler:
-    return LayerProfiler("all", SCHEDULE, ["train", "validate"] if model is Validated else "train")
+    stages = ["train", "validate"] if model is Validated else "train"
+    return LayerProfiler("all", SCHEDULE, stages, trace=True)
 
 
 def changed(before: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -34,6 +34,7 @@ class Case:
     layers: Any = "all"
     schedule: Schedule = SCHEDULE
     stages: Any = "train"
+    trace: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -161,6 +162,7 @@ CASES = {
     "spectral norm": Case(model=Normed),
     "repeating": Case(model=Repeating),
     "both stages": Case(model=Validated, stages=["train", "validate"]),
+    "with the trace": Case(model=Validated, stages=["train", "validate"], trace=True),
     "hooked": Case(model=Hooked),
 }
 ON_CPU_ONLY = {
@@ -184,7 +186,7 @@ def account_of(folder: Path, case: Case, *callbacks: Callback, **options: Any) -
 
 def changes(folder: Path, case: Case, **options: Any) -> list[str]:
     """Trains with and without the callback; what differs, and whether there is a profile."""
-    profiler = LayerProfiler(case.layers, case.schedule, case.stages)
+    profiler = LayerProfiler(case.layers, case.schedule, case.stages, trace=case.trace)
     bare = account_of(folder / "bare", case, **options)
     found = differences(bare, account_of(folder / "profiled", case, profiler, **options))
     if not bare["steps"] or not read_csv(folder / "profiled"):
