@@ -80,9 +80,14 @@ class JsonLinesFile:
         window = _window(result)
         if is_new or derivations != self._derivations:  # else they are as in an earlier line
             window["derivations"] = derivations
-        lines = [json.dumps(self._run)] if is_new else []
-        whole_lines.append(path, _text([*lines, json.dumps(window, default=_as_json)]))
+        lines = [_line(self._run)] if is_new else []
+        whole_lines.append(path, _text([*lines, _line(window)]))
         self._derivations = derivations
+
+
+def _line(document: dict[str, Any]) -> str:
+    # Without spaces, which were a twelfth of it.
+    return json.dumps(document, default=_as_json, separators=(",", ":"))
 
 
 def _mend(path: Path) -> set[_Name]:

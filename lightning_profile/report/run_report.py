@@ -96,6 +96,8 @@ class RunReport:
                 report = TensorBoardReport(writer, self._layers, self._traces)
                 if _adds_scalars_as_they_are(logger):
                     self._places[name] = report.write_scalars
+                elif not _prefix(logger):  # with one, TensorBoard has no tag of the charts
+                    self._places[f"{name}'s charts"] = report.write_charts
                 self._places[f"{name}'s text"] = report.write
                 reports.append(report)
         if self._has_pictures and reports and folder is not None:
@@ -175,7 +177,11 @@ def _is_tensorboard(writer: object) -> bool:
 def _adds_scalars_as_they_are(logger: Logger) -> bool:
     """Whether this is Lightning's own, without a prefix, so that its writer can be given them."""
     is_own = type(logger).log_metrics.__module__.split(".")[0] in ("lightning_fabric", "lightning")
-    return is_own and not getattr(logger, "_prefix", "")
+    return is_own and not _prefix(logger)
+
+
+def _prefix(logger: Logger) -> str:
+    return getattr(logger, "_prefix", "") or ""
 
 
 def _describe(layers: Sequence[Layer]) -> str:

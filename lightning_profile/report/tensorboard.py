@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from lightning_profile.records import Layer, WindowResult
-from lightning_profile.report.charts import chart_layout
+from lightning_profile.report.charts import Chart, chart_layout
 from lightning_profile.report.derivation import format_derivation
 from lightning_profile.report.descriptions import description_of
 from lightning_profile.report.scalars import scalars
@@ -25,7 +26,7 @@ _TEXTS = "(summary)"
 
 
 class TensorBoardReport:
-    """Writes the chart layout once, and a derivation whenever it differs from the last one.
+    """Writes the layout of charts, and a derivation, whenever it differs from the last one.
 
     Args:
         writer: The logger's.
@@ -39,18 +40,20 @@ class TensorBoardReport:
         self._writer = writer
         self._layers = layers
         self._traces = traces
-        self._has_layout = False
+        self._tags: set[str] = set()
+        self._layout: dict[str, dict[str, Chart]] = {}
         self._described: set[str] = set()
         self._written: dict[str, tuple[object, ...]] = {}
 
     def write_scalars(self, result: WindowResult) -> None:
-        """Add every number of ``result`` under its tag, as ``add_scalar`` would."""
+        """Add every number of ``result`` under its tag, as ``add_scalar`` would, and the charts."""
         # Slow to import, and there once a writer is.
         from tensorboard.compat.proto import summary_pb2  # type: ignore # noqa: PGH003, PLC0415
 
         kind = summary_pb2.Summary
         values = []
-        for tag, number in scalars(result).items():
+        numbers = scalars(result)
+        for tag, number in numbers.items():
             value = kind.Value(tag=tag, simple_value=number)
             description = "" if tag in self._described else description_of(tag)
             if description:  # TensorBoard takes a tag's first
@@ -64,7 +67,23 @@ class TensorBoardReport:
         # As add_scalar does; no method of the writer takes several.
         files = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
         files.add_summary(kind(value=values), result.global_step)
+        self._write_layout(numbers.keys())
         self._writer.flush()
+
+    def write_charts(self, result: WindowResult) -> None:
+        """Add the charts alone, of a logger that has a way of its own to add scalars."""
+        self._write_layout(scalars(result).keys())
+        self._writer.flush()
+
+    def _write_layout(self, tags: AbstractSet[str]) -> None:
+        """Also a later window may know more, such as of a layer that did not run in the first."""
+        if tags <= self._tags:
+            return
+        self._tags |= tags
+        layout = chart_layout(self._layers, self._tags)
+        if layout != self._layout:
+            self._writer.add_custom_scalars(layout)
+            self._layout = layout
 
     def write_pictures(self, pictures: Mapping[str, bytes], step: int) -> None:
         """Add PNGs by their tags as they are: ``add_image`` would decode and encode them anew."""
@@ -84,9 +103,6 @@ class TensorBoardReport:
 
     def write(self, result: WindowResult) -> None:
         """Add what is new in ``result`` and flush, so that it can be seen at once."""
-        if not self._has_layout:
-            self._writer.add_custom_scalars(chart_layout(self._layers, result))
-            self._has_layout = True
         for derivation in result.derivations:
             name = derivation.layer.display_name
             content = (

@@ -1,9 +1,10 @@
-"""A browser before TensorBoard, before the logs of a real training and of a real study."""
+"""A browser before TensorBoard, before the logs of real trainings and of a real study."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from lightning_profile.study import in_this_process, run_study
 from tests.conftest import SmallCnn, small_data
 from tests.tensorboard_server import fetch, tensorboard, wait_for
 from tests.test_train import run
+from tests.trainings.test_ddp import train_together
 
 TRAINING = [
     "--dataset=digits",
@@ -32,6 +34,7 @@ TRAINING = [
 ]
 RUN, STUDY = "mnist/version_0", "batch_size_study/version_0"
 BATCH_SIZES = [4, 8, 16]
+EPOCHS_TOGETHER = 3
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _SIZE = {"width": 1400, "height": 2000}
@@ -110,12 +113,47 @@ def screenshots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return folder
 
 
+@pytest.fixture(scope="session")
+def address_of_two_processes(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """TensorBoard on the logs of a training of two processes, the second of which straggles."""
+    folder = tmp_path_factory.mktemp("processes")
+    train_together(folder, "all", "cpu", str(EPOCHS_TOGETHER))
+    (run,) = (folder / "runs").iterdir()
+    with tensorboard(folder) as found:
+        wait_for(lambda: f"runs/{run.name}" in (fetch(found, "plugin/scalars/tags") or ()))
+        wait_for(lambda: fetch(found, "plugin/custom_scalars/layout"))
+        yield found
+
+
 @pytest.fixture(params=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
 def open_tab(
-    request: pytest.FixtureRequest, browser: Any, address: str, screenshots: Path
+    theme: str, browser: Any, address: str, screenshots: Path
 ) -> Iterator[Callable[[str], Any]]:
     """Opens one of TensorBoard's tabs as a link to it would; what it shows is kept as an image."""
-    theme = request.param
+    with _tabs(browser, address, theme, screenshots) as open_it:
+        yield open_it
+
+
+@pytest.fixture
+def open_tab_of_two_processes(
+    theme: str, browser: Any, address_of_two_processes: str, screenshots: Path
+) -> Iterator[Callable[[str], Any]]:
+    """The same of the training of two processes."""
+    with _tabs(browser, address_of_two_processes, theme, screenshots / "processes") as open_it:
+        yield open_it
+
+
+@contextmanager
+def _tabs(
+    browser: Any, address: str, theme: str, screenshots: Path
+) -> Iterator[Callable[[str], Any]]:
     page = browser.new_page(viewport=_SIZE)
     page.set_default_timeout(_TIMEOUT_MS)
     page.route(lambda url: not url.startswith(f"{address}/"), lambda route: route.abort())

@@ -119,6 +119,7 @@ def test_each_chart_has_the_lines_of_theory_and_measurement(open_tab: OpenTab) -
         found[title] = {tag for _, tag, run in legend if run == f"({RUN})"}
         assert lines_drawn(card) >= 1, title
     assert list(found) == list(CHARTS)
+    assert page.locator("tf-custom-scalar-margin-chart-card").count() == 0  # of one process
     for title, (group, lines) in CHARTS.items():
         assert found[title] == {f"Conv2d-2/{group}{line}" for line in lines}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,15 @@ def test_a_line_that_a_crash_has_torn_is_dropped_and_the_others_are_kept(
     JsonLinesFile(folder, [LAYER], Schedule()).write(result(epoch=5))
     assert [row["epoch"] for row in read(csv_path)] == ["0", "0", "5"]
     assert [window["epoch"] for window in as_document(json_path)["windows"]] == [0, 0, 5]
+
+
+def test_every_line_of_the_json_is_as_short_as_json_can_be(
+    tmp_path: Path, folder: RunFolder
+) -> None:
+    JsonLinesFile(folder, [LAYER], Schedule()).write(result())
+    lines = (tmp_path / JSON_NAME).read_text("utf-8").splitlines()
+    assert len(lines) == 2
+    assert lines == [json.dumps(json.loads(line), separators=(",", ":")) for line in lines]
 
 
 def test_csv_and_json_say_the_same(tmp_path: Path, folder: RunFolder) -> None:

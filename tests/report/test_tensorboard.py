@@ -37,6 +37,7 @@ def test_the_layout_and_each_derivation_are_written_once_and_at_once(tmp_path: P
     writer = SummaryWriter(tmp_path)
     report = TensorBoardReport(writer, [LAYER])
     for epoch in range(2):
+        report.write_scalars(result(epoch=epoch))
         report.write(result(epoch=epoch))
     (derivation,) = result().derivations
     report.write(
@@ -87,6 +88,12 @@ def test_a_loggers_prefix_and_its_own_way_of_logging_are_kept(tmp_path: Path) ->
     report.write(result(comparison()))
     assert all(tag.startswith("mine-") for tag in read_scalars(tmp_path / "prefix"))
     assert set(read_scalars(tmp_path / "own")) == {"only/this"}
+    assert not has_charts(tmp_path / "prefix")  # they would be empty
+    assert has_charts(tmp_path / "own")
+
+
+def has_charts(folder: Path) -> bool:
+    return "custom_scalars__config__" in EventAccumulator(str(folder)).Reload().Tags()["tensors"]
 
 
 def test_a_tags_first_value_says_what_it_is_and_in_which_unit(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Two processes train together: python -m tests.trainings.ddp_program FOLDER MODE [gpu]."""
+"""Two processes train together.
+
+python -m tests.trainings.ddp_program FOLDER MODE [ACCELERATOR [EPOCHS]]
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ class FailingOnTheSecond(LayerProfiler):
             recorder.finish = broken  # type: ignore[method-assign]
 
 
-def main(folder: Path, mode: str, accelerator: str = "cpu") -> None:
+def main(folder: Path, mode: str, accelerator: str = "cpu", epochs: str = "2") -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     pl.seed_everything(1)
     torch.set_num_threads(1)
@@ -62,7 +65,7 @@ def main(folder: Path, mode: str, accelerator: str = "cpu") -> None:
     }[mode]
     witness = Witness()
     trainer = pl.Trainer(
-        max_epochs=2,
+        max_epochs=int(epochs),
         accelerator=accelerator,
         devices=2,
         strategy="ddp",

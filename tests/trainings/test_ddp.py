@@ -24,11 +24,11 @@ QUIET_AND_DETERMINISTIC = {
 FLOP = 2 * 8 * 8 * 10 * 10 * 4 * 9  # conv2, a batch of 8 per process
 
 
-def train_together(folder: Path, mode: str, accelerator: str = "cpu") -> str:
+def train_together(folder: Path, mode: str, *options: str) -> str:
     """Run the program with two processes; returns what they wrote to stderr."""
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.trainings.ddp_program", str(folder), mode, accelerator],
+        [sys.executable, "-m", "tests.trainings.ddp_program", str(folder), mode, *options],
         cwd=REPOSITORY,
         env=os.environ | QUIET_AND_DETERMINISTIC,
         capture_output=True,
