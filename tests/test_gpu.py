@@ -129,7 +129,8 @@ def test_the_kernels_of_a_layer_are_in_the_trace(tmp_path: Path) -> None:
     profiler = LayerProfiler("conv2", Schedule(wait=3), trace=True)
     train(tmp_path, profiler, model=MnistClassifier, data=mnist_like(), **OPTIONS)
     trace = trace_of(tmp_path)
-    kernels = [event for event in trace.events if event.get("cat") == "kernel"]
+    kinds = ("kernel", "gpu_memset", "gpu_memcpy")
+    kernels = [event for event in trace.events if event.get("cat") in kinds]
     (window,) = read_json(tmp_path)["windows"]
     rows = {row["phase"]: row for row in window["steps"] if row["layer"]}
     names = [event["name"] for event in kernels]

@@ -170,7 +170,7 @@ def _gradient_rows(measured: Measurement) -> list[tuple[str, str, str, str, str]
     """Of a backward on a device, how long the products of each gradient took, if told apart."""
     use = measured.on_device or DeviceUse()
     return [
-        _row(f"  {name}'s products", measured=format_time(time_ns))
+        _row(f"  {name} products", measured=format_time(time_ns))
         for name, time_ns in (
             ("grad_input", use.grad_input_device_time_ns),
             ("grad_weight", use.grad_weight_device_time_ns),
