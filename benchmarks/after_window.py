@@ -1,0 +1,128 @@
+"""Does a training stay slower once a window is over? Steps before a process's first, and after it.
+
+    python benchmarks/after_window.py
+    python benchmarks/after_window.py --model resnet50 --steps 40 --batch_size 64
+
+What torch.profiler switches on once may stay on, and then a bare epoch of the same process is no
+measure. So here each training has a process of its own: two bare epochs, one with the callback, two
+bare epochs. The ratio of the median step of the last to that of the second epoch is what counts,
+beside the same of a process without the callback, where it says how the machine drifted. On an
+NVIDIA GPU a third way has TEARDOWN_CUPTI=1 in its environment: torch.profiler then lets CUDA's
+tracing library go when a recording ends. The ways take turns; medians of the rounds, with their
+quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import logging
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch comes
+
+import torch
+from overhead import MODELS, BatchesOnDevice, Clock
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from spread import describe, spread
+
+from lightning_profile import LayerProfiler
+
+NOTHING, CALLBACK, TEARDOWN = "no callback", "callback", "callback, TEARDOWN_CUPTI=1"
+_SETTING = {"TEARDOWN_CUPTI": "1"}
+
+
+def median_step_s(args: argparse.Namespace, callbacks: list[Callback]) -> float:
+    """Of one epoch."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        Trainer(
+            max_epochs=1,
+            accelerator="gpu" if args.device == "cuda" else "cpu",
+            devices=1,
+            callbacks=[clock, *callbacks],
+            logger=TensorBoardLogger(folder),
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        ).fit(
+            MODELS[args.model](),
+            BatchesOnDevice(args.model, args.device, args.steps, args.batch_size),
+        )
+    moments = [*clock.starts, clock.end]
+    return statistics.median(end - start for start, end in itertools.pairwise(moments))
+
+
+def train(way: str, args: argparse.Namespace) -> float:
+    """After over before, in this process."""
+    median_step_s(args, [])  # the first epoch of a process is slow
+    before = median_step_s(args, [])
+    median_step_s(args, [] if way == NOTHING else [LayerProfiler(args.layers)])
+    median_step_s(args, [])
+    return median_step_s(args, []) / before
+
+
+def in_own_process(way: str) -> float:
+    """The same in a process of its own, with the arguments of this one."""
+    environment = {name: value for name, value in os.environ.items() if name not in _SETTING}
+    if way == TEARDOWN:
+        environment |= _SETTING
+    command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
+    done = subprocess.run(  # noqa: S603  (this program)
+        command, env=environment, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Run the rounds, print the ratios, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", choices=MODELS, default="mnist")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--layers", nargs="+", default=["Conv2d-2"])
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=468)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    if args.way is not None:
+        print(train(args.way, args))
+        return
+    ways = [NOTHING, CALLBACK] + ([TEARDOWN] if args.device == "cuda" else [])
+    ratios: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(args.rounds):
+        for way in random.sample(ways, len(ways)):
+            ratios[way].append(in_own_process(way))
+            print(f"{number + 1}/{args.rounds} {way}: {ratios[way][-1]:.3f}", file=sys.stderr)
+    figures: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "arguments": vars(args) | {"json": str(args.json)},
+        "step_after_to_before": {way: spread(each) for way, each in ratios.items()},
+    }
+    print(f"{figures['device']}, {figures['threads']} threads, torch {figures['torch']}")
+    for way, ratio in figures["step_after_to_before"].items():
+        print(f"{way}: a step after to one before: {describe(ratio)}")
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
