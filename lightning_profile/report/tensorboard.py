@@ -124,6 +124,6 @@ class TensorBoardReport:
             self._written[name] = content
         stage = "" if result.stage == "train" else f"{result.stage}/"
         tag = f"{_TEXTS}/{stage}theory_and_measurement"
-        trace = None if self._traces is None else self._traces.newest(result.stage)
+        trace = None if self._traces is None else self._traces.of_last_window(result.stage)
         self._writer.add_text(tag, format_summary(result, trace), result.global_step)
         self._writer.flush()
