@@ -13,6 +13,8 @@ from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.collector import paused_collector
 from tests.conftest import train
 
+PACKAGE = "lightning_profile."
+
 
 def test_no_collection_while_a_window_is_read(tmp_path: Path) -> None:
     is_enabled: dict[str, list[bool]] = {"reading": [], "training": []}
@@ -30,6 +32,23 @@ def test_no_collection_while_a_window_is_read(tmp_path: Path) -> None:
     assert is_enabled["reading"] == [False]
     assert all(is_enabled["training"])
     assert gc.isenabled()
+
+
+def test_nothing_that_a_window_is_read_into_waits_for_the_collector(tmp_path: Path) -> None:
+    profiler = LayerProfiler("all", Schedule(wait=1, warmup=1, active=2), trace=True)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        kept = train(tmp_path, profiler)  # the trainer is what it always was: full of cycles
+        gc.collect()
+        ours = {kind for each in gc.garbage if (kind := type(each)).__module__.startswith(PACKAGE)}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert kept
+    assert not ours
 
 
 def test_a_collector_that_was_off_stays_off_also_after_an_error() -> None:

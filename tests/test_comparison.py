@@ -24,6 +24,7 @@ from lightning_profile.records import (
     DeviceUse,
     Layer,
     Measurement,
+    OperatorSums,
     Phase,
     TensorFact,
     Work,
@@ -267,3 +268,24 @@ def test_sums_of_costs_keep_every_derivation() -> None:
 
 def test_a_phase_is_found_by_its_text() -> None:
     assert {Phase.FORWARD: 1}["forward"] == {"forward": 1}[Phase.FORWARD] == 1
+
+
+@pytest.mark.parametrize(
+    ("device_times_ns", "names", "times_ns"),
+    [
+        (None, ["long", "brief"], [None, None]),  # no device: by the host's
+        ({"brief": 5}, ["brief", "long"], [5, 0]),
+        ({}, ["long", "brief"], [0, 0]),  # a device that nothing was launched on
+    ],
+)
+def test_the_operators_of_a_row_are_listed_the_longest_first(
+    device_times_ns: dict[str, int] | None, names: list[str], times_ns: list[int | None]
+) -> None:
+    sums = OperatorSums(
+        counts={"brief": 3, "long": 1},
+        cpu_times_ns={"brief": 10, "long": 20},
+        device_times_ns=device_times_ns,
+    )
+    operators = measured(operator_sums=sums).operators
+    assert [use.name for use in operators] == names
+    assert [use.device_time_ns for use in operators] == times_ns

@@ -126,12 +126,27 @@ def test_the_time_is_the_longer_of_arithmetic_and_traffic(
     assert roofline.fraction == pytest.approx(time_ns / 40_000)
 
 
+class Slimmable(nn.Conv2d):
+    """Its class knows how many groups there are now."""
+
+    width = 2
+
+    @property
+    def groups(self) -> int:  # type: ignore[override]
+        return self.width
+
+    @groups.setter
+    def groups(self, groups: int) -> None:
+        """What it was made with."""
+
+
 @pytest.mark.parametrize(
     "comparison",
     [
         row(nn.Linear(1, 1), flop=80, dtype=torch.float64),  # no ceiling
         row(nn.Sequential(), flop=80, is_container=True),  # of several kinds, perhaps
         row(nn.Conv2d(2, 2, 1, groups=2), flop=80),  # torch's own kernel, perhaps
+        row(Slimmable(2, 2, 1, groups=2), flop=80),  # likewise
     ],
 )
 def test_products_without_a_ceiling_have_no_roofline_time(comparison: Comparison) -> None:

@@ -62,3 +62,8 @@ def test_nothing_to_do_takes_no_time_and_has_no_bound() -> None:
 def test_a_layer_that_only_moves_data_is_bound_by_memory() -> None:
     line = roofline(flop=0, traffic_bytes=100, measured_time_ns=20, **DEVICE)
     assert (line.time_ns, line.bound, line.flop_per_byte, line.fraction) == (10, "memory", 0, 0.5)
+
+
+def test_work_without_products_has_no_arithmetic() -> None:
+    lines = [roofline(flop=flop, traffic_bytes=1, arithmetic="tf32", **DEVICE) for flop in (1, 0)]
+    assert [line.arithmetic for line in lines] == ["tf32", None]

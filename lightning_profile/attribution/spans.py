@@ -71,7 +71,6 @@ class Span:
         is_nested: Whether one of those is of the same row: a layer that calls itself.
         ops: Positions of its operators that belong to no span inside of it.
         blocks: What they were handed out.
-        around: For each row that it is a part of, the execution that it is inside of, or is.
     """
 
     row: Row
@@ -80,10 +79,16 @@ class Span:
     is_nested: bool = False
     ops: list[int] = field(default_factory=list)
     blocks: list[FollowedBlock] = field(default_factory=list)
-    around: Sequence[Span] = field(init=False)
+    _outermost: tuple[Span, ...] = field(init=False)  # of ``outer``, one for each row
 
     def __post_init__(self) -> None:
-        self.around = [each for each in (self, *self.outer) if not each.is_nested]
+        self._outermost = tuple([each for each in self.outer if not each.is_nested])
+
+    @property
+    def around(self) -> Sequence[Span]:
+        """For each row that it is a part of, the execution that it is inside of, or is."""
+        # Not kept: a span that refers to itself would wait for the collector of cycles.
+        return self._outermost if self.is_nested else (self, *self._outermost)
 
 
 def with_inside(

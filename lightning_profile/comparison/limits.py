@@ -61,7 +61,7 @@ class Limits:
             return None
         arithmetic = None
         if not layer.is_container and element_type is not None:  # else of several kinds, maybe
-            groups = vars(layer.module).get("groups", 1)
+            groups = getattr(layer.module, "groups", 1)
             arithmetic = self.arithmetic_of(product_kind(layer.module), groups, element_type)
         return self.roofline_in(arithmetic, cost.flop, cost.read_bytes + cost.write_bytes, time_ns)
 

@@ -71,8 +71,7 @@ class ChromeTrace:
         return f'{whole}{_PATH}{_FILE}"}}\n'
 
     def _call_mark(self, mark: re.Match[str]) -> str:
-        position = int(mark[1])
-        call = self._calls[position] if position < len(self._calls) else None
+        call = self._calls[int(mark[1])]
         return _name(_RAISED if call is None else f"{call.layer} {call.phase.value}")
 
     def _step_mark(self, mark: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 
 from lightning_profile.records import Layer, Phase
@@ -79,8 +80,8 @@ def _charts(name: str, tags: Collection[str]) -> dict[str, Chart]:
 
 
 def _multiline(tags: Iterable[str]) -> Chart:
-    # TensorBoard matches from the start only, so the end is marked too.
-    return "Multiline", [f"{tag}$" for tag in tags]
+    # A class can have any name. TensorBoard matches from the start only: the end is marked too.
+    return "Multiline", [f"{re.escape(tag)}$" for tag in tags]
 
 
 def _bands(name: str, tags: Collection[str]) -> dict[str, Chart]:

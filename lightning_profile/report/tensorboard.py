@@ -79,11 +79,12 @@ class TensorBoardReport:
         """Also a later window may know more, such as of a layer that did not run in the first."""
         if tags <= self._tags:
             return
-        self._tags |= tags
-        layout = chart_layout(self._layers, self._tags)
+        known = self._tags | tags
+        layout = chart_layout(self._layers, known)
         if layout != self._layout:
             self._writer.add_custom_scalars(layout)
             self._layout = layout
+        self._tags = known  # last: what failed is tried again with the next window
 
     def write_pictures(self, pictures: Mapping[str, bytes], step: int) -> None:
         """Add PNGs by their tags as they are: ``add_image`` would decode and encode them anew."""
@@ -123,6 +124,6 @@ class TensorBoardReport:
             self._written[name] = content
         stage = "" if result.stage == "train" else f"{result.stage}/"
         tag = f"{_TEXTS}/{stage}theory_and_measurement"
-        trace = None if self._traces is None else self._traces.newest(result.stage)
+        trace = None if self._traces is None else self._traces.of_last_window(result.stage)
         self._writer.add_text(tag, format_summary(result, trace), result.global_step)
         self._writer.flush()

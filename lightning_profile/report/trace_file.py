@@ -32,6 +32,7 @@ class TraceFiles:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        self._of_last_windows: dict[str, Path] = {}
 
     def write(self, stage: str, trace: Trace) -> None:
         """Put ``trace`` in place of that of the window before, at one moment.
@@ -39,6 +40,7 @@ class TraceFiles:
         Raises:
             OSError: If it can't be written; the file is then as it was.
         """
+        self._of_last_windows.pop(stage, None)
         path = self._folder.claim() / file_name(stage)
         content = gzip.compress(trace.text().encode("utf-8"), _LEVEL)
         unfinished = path.with_name(f"{path.name}.part")
@@ -49,13 +51,11 @@ class TraceFiles:
             with contextlib.suppress(OSError):  # such as that there is none
                 unfinished.unlink()
             raise
+        self._of_last_windows[stage] = path.absolute()
 
-    def newest(self, stage: str) -> Path | None:
-        """The file of ``stage``; ``None`` if there is none."""
-        if self._folder.path is None:
-            return None
-        path = self._folder.path / file_name(stage)
-        return path.absolute() if path.exists() else None
+    def of_last_window(self, stage: str) -> Path | None:
+        """The file of ``stage``; ``None`` if what there is, is of an earlier window."""
+        return self._of_last_windows.get(stage)
 
 
 def file_name(stage: str) -> str:

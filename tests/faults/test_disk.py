@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.report import whole_lines
@@ -125,6 +126,16 @@ def test_a_trace_that_can_not_be_written_leaves_the_one_before(
     assert {row["epoch"] for row in read_csv(tmp_path)} == {"0", "1", "2", "3"}
     assert watch.contents[0] == watch.contents[1] == watch.contents[2] != watch.contents[3]
     assert len(list(tmp_path.rglob("*.part"))) == 0
+    # An earlier window's trace is not taken for that of this one.
+    assert ["The trace of" in text for text in summaries(tmp_path)] == [True, False, False, True]
+
+
+def summaries(folder: Path) -> list[str]:
+    """TensorBoard's text of each window."""
+    (events,) = folder.rglob("events.out.tfevents.*")
+    tag = "(summary)/theory_and_measurement/text_summary"
+    texts = EventAccumulator(str(events)).Reload().Tensors(tag)
+    return [text.tensor_proto.string_val[0].decode() for text in texts]
 
 
 def test_what_fits_only_in_part_is_taken_back(tmp_path: Path) -> None:

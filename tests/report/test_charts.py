@@ -50,16 +50,27 @@ def test_every_charted_tag_is_one_that_can_be_written(phase: Phase) -> None:
         assert {pattern.rsplit("/", 1)[1].rstrip("$") for pattern in patterns} <= names
 
 
+@pytest.mark.parametrize("name", ["Conv[2]", "Conv(x", "Conv+"])  # of classes that were made
+def test_a_name_with_signs_of_a_regular_expression_is_matched_as_it_is(name: str) -> None:
+    layer = replace(LAYER, display_name=f"{name}-1")
+    values = scalars(result(comparison(layer=layer)))
+    _, patterns = chart_layout([layer], values.keys())[f"{name}-1"][FLOP]
+    shown = [tag for tag in values if any(re.match(pattern, tag) for pattern in patterns)]
+    assert shown == [f"{name}-1/forward/theoretical_flop", f"{name}-1/forward/counted_flop"]
+
+
 def test_that_theory_and_count_agree_has_a_chart_of_its_own() -> None:
     _, patterns = charts_of(result(comparison(), comparison(phase=Phase.BACKWARD)))[AGREE]
-    assert {"Conv2d-2/forward/flop_ratio$", "Conv2d-2/backward/flop_ratio$"} <= set(patterns)
+    for phase in ("forward", "backward"):
+        assert any(re.match(pattern, f"Conv2d-2/{phase}/flop_ratio") for pattern in patterns)
 
 
 def test_a_recompute_has_charts_where_it_ran_and_only_there() -> None:
     window = result(comparison(), comparison(phase=Phase.RECOMPUTE))
     assert any(title.startswith("recompute:") for title in charts_of(window))
     assert not any(title.startswith("recompute:") for title in charts_of(result(comparison())))
-    assert "Conv2d-2/recompute/flop_ratio$" in charts_of(window)[AGREE][1]
+    patterns = charts_of(window)[AGREE][1]
+    assert any(re.match(pattern, "Conv2d-2/recompute/flop_ratio") for pattern in patterns)
 
 
 @pytest.mark.parametrize("known", [{}, {"roofline": ROOFLINE}, {"cost": None, "measured": None}])

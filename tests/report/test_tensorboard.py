@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -56,6 +57,25 @@ def test_the_layout_and_each_derivation_are_written_once_and_at_once(tmp_path: P
     assert "Training data: mnist, or so. Device: A Processor." in texts[0]
     assert "Unknown: no theory." in texts[1]
     writer.close()
+
+
+def test_a_layout_that_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
+    class Failing(SummaryWriter):
+        is_away = True
+
+        def add_custom_scalars(self, layout: object) -> None:
+            if self.is_away:
+                raise OSError(28, "No space left on device")
+            super().add_custom_scalars(layout)  # type: ignore[no-untyped-call]
+
+    writer = Failing(tmp_path)
+    report = TensorBoardReport(writer, [LAYER])
+    with pytest.raises(OSError, match="No space left"):
+        report.write_scalars(result(comparison()))
+    assert not has_charts(tmp_path)
+    writer.is_away = False
+    report.write_scalars(result(comparison(), epoch=1))
+    assert has_charts(tmp_path)
 
 
 def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
