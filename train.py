@@ -206,6 +206,11 @@ def _train(arguments: Sequence[str]) -> None:
     trainer = cli.trainer
     try:
         trainer.fit(cli.model, datamodule=cli.datamodule)
+    except SystemExit:  # Lightning's own, after it has ended the training in order
+        if not trainer.interrupted:
+            raise
+        print(f"Stopped by Ctrl-C in epoch {trainer.current_epoch}, nothing is tested", flush=True)
+        sys.exit(_INTERRUPTED)
     except DataError as error:
         if trainer.log_dir is not None:
             with contextlib.suppress(OSError):  # of a run that never began, unless it has files

@@ -20,6 +20,7 @@ from lightning_profile.options import (
     TRAIN,
     VALIDATE,
     check_schedule,
+    check_switch,
     list_stages,
     wants_counters,
 )
@@ -71,7 +72,7 @@ class LayerProfiler(Callback):
     Raises:
         LayerSelectionError: If a pattern is neither a string nor a class of modules; before the
             first step, if it selects nothing.
-        TypeError: If ``schedule`` is no :class:`Schedule`.
+        TypeError: If ``schedule`` is no :class:`Schedule`, or a switch neither on nor off.
         ValueError: If a stage is unknown, or there is none, or if ``counters`` is unknown.
     """
 
@@ -89,9 +90,9 @@ class LayerProfiler(Callback):
         self.patterns = None if layers is None else list_patterns(layers)
         self.schedule = check_schedule(schedule)
         self._has_counters = wants_counters(counters)
-        self._has_empirical_roofline = empirical_roofline
-        self._has_figures = figures
-        self._has_trace = trace
+        self._has_empirical_roofline = check_switch("empirical_roofline", empirical_roofline)
+        self._has_figures = check_switch("figures", figures)
+        self._has_trace = check_switch("trace", trace)
         names = list_stages(stages)
         # A stage that is not asked for never wakes up.
         self._train = StageRecorder(self.schedule, "training_step", has_trace=trace)

@@ -24,6 +24,17 @@ def check_schedule(schedule: object) -> Schedule:
     return schedule
 
 
+def check_switch(name: str, value: object) -> bool:
+    """``value``.
+
+    Raises:
+        TypeError: If it is neither ``True`` nor ``False``: a file's name would count as ``True``.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {quoted(value)}")
+    return value
+
+
 def list_stages(stages: object) -> list[str]:
     """One or several of ``train`` and ``validate``, as a list.
 

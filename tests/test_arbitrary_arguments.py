@@ -112,6 +112,14 @@ def test_layers_of_any_type(layers: Any) -> None:
         refused(lambda: select_layers(shared(), layers))
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.sampled_from(["empirical_roofline", "figures", "trace"]), anything)
+@example("trace", "my_trace.json")
+def test_switches_of_any_value(name: str, value: Any) -> None:
+    is_switch = isinstance(value, bool)
+    assert refused(lambda: LayerProfiler(**{name: value})) is not is_switch
+
+
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(MODELS), patterns | st.lists(patterns, max_size=3))
 @example(oddly_named, "x")

@@ -127,6 +127,7 @@ def test_the_console_shows_progress_results_and_nothing_else(main_job: tuple[Pat
         r"Epoch 1/1 |\s+(train/loss|val/accuracy|accuracy|loss|[0-9.]+)|Testing |\s+\d",
         r"Conv2d-[12] \(conv[12]\): what it should cost, what it costs",
         r"[┏┃┡│├└]",
+        r"Written to logs/mnist/version_0: layer_profile.csv, layer_profile.jsonl$",
         r"See every epoch: tensorboard --logdir logs$",
         r"Test accuracy after 2 epochs on mnist: \d\d\.\d\d%$",
     )
@@ -303,9 +304,10 @@ def test_ctrl_c_ends_it_with_everything_so_far_on_disk(tmp_path: Path) -> None:
     time.sleep(1)
     training.send_signal(signal.SIGINT)
     output, errors = training.communicate(timeout=60)
-    assert training.returncode not in (0, None)
+    assert training.returncode == 130  # as shells have it
     assert "Traceback" not in errors + output
     assert "what it should cost" in output
+    assert re.search(r"^Stopped by Ctrl-C in epoch \d+, nothing is tested$", output, re.MULTILINE)
     rows = read_csv(tmp_path)
     windows = read_json(tmp_path)["windows"]
     assert len(rows) == 2 * len(windows) >= 2

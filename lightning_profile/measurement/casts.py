@@ -25,6 +25,9 @@ _NUMBERS = {5: "float16", 6: "float32", 7: "float64", 15: "bfloat16"} | {
 class RecordedCopy(Protocol):
     """The part of a kineto event that a cast is told by."""
 
+    def shapes(self) -> Sequence[Any]:
+        """Shape of each argument."""
+
     def dtypes(self) -> Sequence[str]:
         """Type of each argument."""
 
@@ -33,8 +36,14 @@ class RecordedCopy(Protocol):
 
 
 def cast_of(name: str, operator: RecordedCopy) -> str | None:
-    """The types before and after, such as ``float32 to bfloat16``; ``None`` if it is no cast."""
+    """The types before and after, such as ``float32 to bfloat16``; ``None`` if it is no cast.
+
+    Nor is the copy of a single number: attention's scale is one, which Python has in float64.
+    """
     if name != _COPY:
+        return None
+    shapes = operator.shapes()
+    if not shapes or not shapes[0]:
         return None
     types, arguments = operator.dtypes(), operator.concrete_inputs()
     before = _NAMES.get(types[0]) if types else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Sequence
 from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
@@ -23,6 +24,7 @@ LEGEND = (
     "over the operators that ran. Measured: clock and allocator."
 )
 _NOTES_SHOWN = 8
+_ROWS_NAMED = 3  # for each of them
 
 
 def conditions(result: WindowResult) -> str:
@@ -92,14 +94,23 @@ def _cells(comparison: Comparison, total_ns: int) -> list[str]:
 
 
 def _notes(result: WindowResult) -> str:
-    """Why something is unknown, each reason once with the number of rows that it is true of."""
-    reasons = Counter(
-        reason for each in result.comparisons for reason in each.note.split("; ") if reason
-    )
-    lines = [f"\n· {reason} ({rows} rows)" for reason, rows in reasons.most_common(_NOTES_SHOWN)]
+    """Why something is unknown, each reason once with the rows that it is true of."""
+    reasons: defaultdict[str, list[str]] = defaultdict(list)
+    for each in result.comparisons:
+        for reason in filter(None, each.note.split("; ")):
+            phase = "" if each.phase is None else f" {each.phase.value}"
+            reasons[reason].append(f"{display_name(each)}{phase}")
+    commonest = sorted(reasons.items(), key=lambda reason: len(reason[1]), reverse=True)
+    lines = [f"\n· {reason} ({_listed(rows)})" for reason, rows in commonest[:_NOTES_SHOWN]]
     if len(reasons) > _NOTES_SHOWN:
         lines.append(f"\n· {len(reasons) - _NOTES_SHOWN} more reasons in the files' notes")
     return "".join(lines)
+
+
+def _listed(rows: Sequence[str]) -> str:
+    if len(rows) <= _ROWS_NAMED:
+        return ", ".join(rows)
+    return f"{', '.join(rows[:_ROWS_NAMED])} and {len(rows) - _ROWS_NAMED} more rows"
 
 
 def _total_flop(result: WindowResult) -> str:

@@ -148,6 +148,7 @@ class RunReport:
             return
         for table in format_tables(result):
             self._console.print(table)
+        self._say_where_files_are()
         if self._tensorboard_folder is not None:
             self._say(f"See every epoch: tensorboard --logdir {self._tensorboard_folder}")
 
@@ -161,6 +162,13 @@ class RunReport:
             if self._folder is not None:
                 self._folder.release()
             self._newest = None
+
+    def _say_where_files_are(self) -> None:
+        path = None if self._folder is None else self._folder.path
+        if path is not None:
+            traces = [] if self._traces is None else self._traces.names()
+            there = [name for name in (CSV_NAME, JSON_NAME, *traces) if (path / name).exists()]
+            self._say(f"Written to {path}: {', '.join(there) or 'nothing'}")
 
     def _say(self, text: str) -> None:
         """Print one line as it is, however long."""

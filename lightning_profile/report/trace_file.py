@@ -57,6 +57,10 @@ class TraceFiles:
         """The file of ``stage``; ``None`` if what there is, is of an earlier window."""
         return self._of_last_windows.get(stage)
 
+    def names(self) -> list[str]:
+        """Of the files that were written, by stage."""
+        return [path.name for path in self._of_last_windows.values()]
+
 
 def file_name(stage: str) -> str:
     """How the file of ``stage`` is called."""

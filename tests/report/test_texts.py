@@ -174,10 +174,17 @@ def test_many_layers_are_one_table_with_a_total_that_counts_nothing_twice() -> N
     rows.append(comparison(layer=LAYER, measured=measurement(own=nested), note="why; and so"))
     rows.append(comparison(layer=None, phase=None, cost=None))
     text = shown(*rows)
-    assert len([line for line in text.splitlines() if "Conv2d-2" in line]) == 5
+    assert len([line for line in text.splitlines() if line.lstrip().startswith("Conv2d-2")]) == 5
     (total,) = [line.split() for line in text.splitlines() if line.strip().startswith("total")]
     assert total == ["total", "5", "kFLOP", "10", "ms"]
     assert "rest-of-step" in text
     assert "20.0%" in text
-    assert "· why (1 rows)" in text
-    assert "· and so (1 rows)" in text
+    assert "· why (Conv2d-2 forward)" in text
+    assert "· and so (Conv2d-2 forward)" in text
+
+
+def test_a_note_of_many_rows_names_the_first_of_them() -> None:
+    layers = [replace(LAYER, qualified_name=f"body.{number}") for number in range(5)]
+    text = " ".join(shown(*[comparison(layer=layer, note="why") for layer in layers]).split())
+    named = ", ".join(["Conv2d-2 forward"] * 3)
+    assert f"· why ({named} and 2 more rows)" in text

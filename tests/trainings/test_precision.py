@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.conftest import read_json
 from tests.trainings.rows import both, flop, profile
@@ -42,6 +43,35 @@ def test_casts_are_part_of_the_layer_and_named(tmp_path: Path, precision: str, d
     inside = sum(each["cpu_time_ns"] for each in operators)
     step = next(row for row in window["steps"] if row["layer"] == "conv2")
     assert inside == step["cpu_time_ns"]  # the cast's time is in the layer's
+
+
+class Attends(Model):
+    """Its attention makes a tensor of a Python number, its scale, and casts it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.attend(images.flatten(1)[:, None, None, :96].reshape(-1, 1, 12, 8))
+        return super().forward(images) + tokens.mean()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend = Attention()
+
+
+class Attention(nn.Module):
+    """With weights that are looked at, so that torch takes no fused kernel."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        bias = torch.zeros(12, 12, requires_grad=True)
+        return F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=bias)
+
+
+def test_a_single_number_is_no_cast(tmp_path: Path) -> None:
+    rows = profile(tmp_path, "attend", model=Attends)
+    (window,) = read_json(tmp_path)["windows"]
+    operators = [use["name"] for row in window["steps"] for use in row["operators"]]
+    assert "aten::_to_copy" in operators
+    assert "casts" not in rows["attend", "forward"]["note"]
+    assert all(row["casts"] == [] for row in window["steps"])
 
 
 class HalfAutocast(Model):
