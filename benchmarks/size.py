@@ -40,8 +40,8 @@ class Keeper(LayerProfiler):
 
     def teardown(self, *args: Any, **kwargs: Any) -> None:
         """Take the result before it is let go."""
-        if self._report is not None:
-            self.result = self._report._newest
+        if self._run is not None and self._run._report is not None:
+            self.result = self._run._report._newest
         super().teardown(*args, **kwargs)
 
 
