@@ -14,7 +14,7 @@ from lightning_profile.records import (
     WindowResult,
 )
 from lightning_profile.report.kernels import kernel_line
-from lightning_profile.report.overview import LEGEND, conditions, overview_table
+from lightning_profile.report.overview import conditions, overview_table
 from lightning_profile.report.units import (
     UNKNOWN,
     format_bytes,
@@ -24,6 +24,10 @@ from lightning_profile.report.units import (
     format_time,
 )
 
+_LEGEND = (
+    "Theoretical: pen and paper; its time is the least that the device allows. Counted: by formula "
+    "over the operators that ran. Measured: clock and allocator."
+)
 _LAYERS_IN_DETAIL = 3  # more than these are a row each in one table
 
 
@@ -47,7 +51,7 @@ def _table(
     table = Table(
         title=f"{layer.display_name} ({layer.qualified_name}): what it should cost, what it costs",
         caption=(
-            f"{conditions(result)} Element type: {element_type}. {LEGEND}"
+            f"{conditions(result)} Element type: {element_type}. {_LEGEND}"
             f"{''.join(f' {line}' for line in map(kernel_line, comparisons) if line)}"
         ),
         title_justify="left",

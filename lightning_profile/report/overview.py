@@ -19,9 +19,9 @@ from lightning_profile.report.units import (
     format_time,
 )
 
-LEGEND = (
-    "Theoretical: pen and paper; its time is the least that the device allows. Counted: by formula "
-    "over the operators that ran. Measured: clock and allocator."
+_LEGEND = (
+    "FLOPs are those of products. Theoretical: pen and paper. Counted: by formula over the "
+    "operators that ran. The files have memory, rooflines and the rest."
 )
 _NOTES_SHOWN = 8
 _ROWS_NAMED = 3  # for each of them
@@ -30,7 +30,8 @@ _ROWS_NAMED = 3  # for each of them
 def conditions(result: WindowResult) -> str:
     """What the numbers of a window are of."""
     data = f" ({result.dataset} data)" if result.dataset else ""
-    times = "" if len(result.steps) == 1 else f" Times are the median of {len(result.steps)} steps."
+    steps = len(result.steps)
+    times = " Times are of one step." if steps == 1 else f" Times are the median of {steps} steps."
     return (
         f"Per {'training' if result.stage == 'train' else 'validation'} step of "
         f"{result.batch_size or UNKNOWN} samples{data}, epoch {result.epoch}, on "
@@ -43,10 +44,7 @@ def overview_table(result: WindowResult) -> Table:
     has_device = any(_device_time_ns(each) is not None for each in result.comparisons)
     table = Table(
         title="What the layers should cost, what they cost",
-        caption=(
-            f"{conditions(result)} {LEGEND} A container's row sums what ran inside of it; the "
-            f"total counts everything once.{_notes(result)}"
-        ),
+        caption=(f"{conditions(result)} {_LEGEND}{_total_legend(result)}{_notes(result)}"),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -105,6 +103,12 @@ def _notes(result: WindowResult) -> str:
     if len(reasons) > _NOTES_SHOWN:
         lines.append(f"\n· {len(reasons) - _NOTES_SHOWN} more reasons in the files' notes")
     return "".join(lines)
+
+
+def _total_legend(result: WindowResult) -> str:
+    if not any(each.layer is not None and each.layer.is_container for each in result.comparisons):
+        return ""
+    return " A container's row sums what ran inside of it; the total counts everything once."
 
 
 def _listed(rows: Sequence[str]) -> str:

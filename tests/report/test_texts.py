@@ -8,6 +8,7 @@ from lightning_profile.records import (
     DeviceUse,
     KernelKind,
     KernelUse,
+    Layer,
     MemoryKind,
     MemoryPart,
     MemoryTable,
@@ -168,9 +169,8 @@ def test_the_table_says_why_something_is_unknown() -> None:
 
 
 def test_many_layers_are_one_table_with_a_total_that_counts_nothing_twice() -> None:
-    layers = [replace(LAYER, qualified_name=f"body.{number}") for number in range(4)]
     nested = replace(measurement().own, counted_flop=0, cpu_time_ns=0)
-    rows = [comparison(layer=layer) for layer in layers]
+    rows = [comparison(layer=layer) for layer in layers(4)]
     rows.append(comparison(layer=LAYER, measured=measurement(own=nested), note="why; and so"))
     rows.append(comparison(layer=None, phase=None, cost=None))
     text = shown(*rows)
@@ -179,12 +179,25 @@ def test_many_layers_are_one_table_with_a_total_that_counts_nothing_twice() -> N
     assert total == ["total", "5", "kFLOP", "10", "ms"]
     assert "rest-of-step" in text
     assert "20.0%" in text
+    assert "A container's row" not in text
     assert "· why (Conv2d-2 forward)" in text
     assert "· and so (Conv2d-2 forward)" in text
 
 
+def test_the_caption_says_what_the_times_are_of_and_which_rows_are_sums() -> None:
+    body = replace(LAYER, is_container=True)
+    text = " ".join(shown(*[comparison(layer=each) for each in (body, *layers(4))]).split())
+    assert "Times are of one step." in text
+    assert "FLOPs are those of products." in text
+    assert "A container's row sums what ran inside of it" in text
+
+
+def layers(number: int) -> list[Layer]:
+    return [replace(LAYER, qualified_name=f"body.{each}") for each in range(number)]
+
+
 def test_a_note_of_many_rows_names_the_first_of_them() -> None:
-    layers = [replace(LAYER, qualified_name=f"body.{number}") for number in range(5)]
-    text = " ".join(shown(*[comparison(layer=layer, note="why") for layer in layers]).split())
+    rows = [comparison(layer=layer, note="why") for layer in layers(5)]
+    text = " ".join(shown(*rows).split())
     named = ", ".join(["Conv2d-2 forward"] * 3)
     assert f"· why ({named} and 2 more rows)" in text
