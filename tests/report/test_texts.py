@@ -17,6 +17,7 @@ from lightning_profile.records import (
 )
 from lightning_profile.report.console import format_tables
 from lightning_profile.report.derivation import format_derivation
+from lightning_profile.report.overview import conditions
 from lightning_profile.report.units import (
     format_bytes,
     format_exact,
@@ -187,7 +188,8 @@ def test_many_layers_are_one_table_with_a_total_that_counts_nothing_twice() -> N
 def test_the_caption_says_what_the_times_are_of_and_which_rows_are_sums() -> None:
     body = replace(LAYER, is_container=True)
     text = " ".join(shown(*[comparison(layer=each) for each in (body, *layers(4))]).split())
-    assert "Times are of one step." in text
+    assert "Times are the median of 3 steps." in text
+    assert conditions(result(steps=(12,))).endswith("Times are of one step.")
     assert "FLOPs are those of products." in text
     assert "A container's row sums what ran inside of it" in text
 
