@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lightning_profile.attribution import layers_of_nodes
 from lightning_profile.collector import paused_collector
-from lightning_profile.measurement import is_profiler_running
+from lightning_profile.measurement import ChromeTrace, is_profiler_running
 from lightning_profile.pipeline import Analyst
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.report import RunFolder, RunReport, quantities_by_row
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Selection
-from lightning_profile.stage_recorder import StageRecorder
+from lightning_profile.stage_recorder import RecordedWindow, StageRecorder
 from lightning_profile.trainer_facts import dataset_name, run_folder
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ class ProfiledRun:
             result = replace(result, spreads=spreads)
         if self._report is not None:
             reading_time_ns = time.perf_counter_ns() - started_ns
-            self._report.write(replace(result, reading_time_ns=reading_time_ns), window.trace)
+            result = replace(result, reading_time_ns=reading_time_ns)
+            self._report.write(result, _with_backward_names(window))
 
     def print_summary(self) -> None:
         """Print the table of the last window; once."""
@@ -129,3 +131,10 @@ class ProfiledRun:
         """Bring the report to its end; safe more than once."""
         if self._report is not None:
             self._report.close()
+
+
+def _with_backward_names(window: RecordedWindow) -> ChromeTrace | None:
+    if window.trace is None:
+        return None
+    recording = window.recording
+    return replace(window.trace, layers_of_nodes=layers_of_nodes(recording.ops, recording.calls))

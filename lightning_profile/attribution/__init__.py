@@ -7,7 +7,8 @@ operators per execution, kernels what they did on the device, and rows per layer
 peaks says what all tensors of a step held at once.
 """
 
+from lightning_profile.attribution.assignment import layers_of_nodes
 from lightning_profile.attribution.peaks import step_peaks
 from lightning_profile.attribution.rows import attribute
 
-__all__ = ["attribute", "step_peaks"]
+__all__ = ["attribute", "layers_of_nodes", "step_peaks"]

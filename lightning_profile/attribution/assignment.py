@@ -75,6 +75,23 @@ def assign_spans(
     return Assignment(assigned, [*spans.all, *of_optimizers], rest, optimizers)
 
 
+def layers_of_nodes(
+    ops: Sequence[Op], calls: Sequence[Call | None]
+) -> dict[tuple[int | None, int | None], str]:
+    """The layer whose forward created each autograd node, by forward thread and number.
+
+    Args:
+        ops: Recorded operators, parents before children.
+        calls: The window's list of calls that the operators' ``call`` fields point into.
+    """
+    layers = {}
+    for node, position in _forward_calls(ops, calls).items():
+        call = None if position is None else calls[position]
+        if call is not None:
+            layers[node] = call.layer
+    return layers
+
+
 def _note_run(
     span: Span, node: tuple[int, int | None, int], nodes_run: set[tuple[int, int | None, int]]
 ) -> None:

@@ -51,6 +51,22 @@ def test_a_layers_operators_lie_in_the_time_of_its_forward(trace: Trace) -> None
     assert not [name for name in trace.names if "lightning_profile" in name]
 
 
+def test_the_backward_has_the_layers_names_too(trace: Trace) -> None:
+    (span, later) = trace.named("conv2 backward: ConvolutionBackward0")
+    assert "ConvolutionBackward0" in trace.inside(span)
+    (forward, *_) = trace.named("conv2 forward")
+    assert forward["ts"] + forward["dur"] < span["ts"]
+    (forward_operator, *_) = [
+        event
+        for event in trace.named("aten::conv2d")
+        if 0 <= event["ts"] - forward["ts"] <= forward["dur"]
+    ]
+    number = "Sequence number"
+    assert span["args"][number] == forward_operator["args"][number] != later["args"][number]
+    # The loss is no layer's.
+    assert "autograd::engine::evaluate_function: NllLossBackward0" in trace.names
+
+
 def test_each_step_is_a_span_around_what_ran_in_it(trace: Trace) -> None:
     steps = [trace.named(f"training step {number}") for number in (1, 2, 3, 4)]
     assert [len(spans) for spans in steps] == [0, 1, 1, 0]
@@ -58,7 +74,8 @@ def test_each_step_is_a_span_around_what_ran_in_it(trace: Trace) -> None:
     for span in (second, third):
         inside = trace.inside(span)
         assert inside.count("conv2 forward") == 1
-        assert inside.count("autograd::engine::evaluate_function: ConvolutionBackward0") == 2
+        for layer in ("conv1", "conv2"):
+            assert inside.count(f"{layer} backward: ConvolutionBackward0") == 1
         assert [name for name in inside if name.startswith("Optimizer.step#")] == [
             "Optimizer.step#SGD.step"
         ]
@@ -175,9 +192,9 @@ def test_what_was_recorded_is_gone_with_the_report(
     traces: list[weakref.ref[ChromeTrace]] = []
     make = ChromeTrace.__init__
 
-    def note(self: ChromeTrace, *arguments: Any) -> None:
+    def note(self: ChromeTrace, *arguments: Any, **named: Any) -> None:
         traces.append(weakref.ref(self))
-        make(self, *arguments)
+        make(self, *arguments, **named)
 
     monkeypatch.setattr(ChromeTrace, "__init__", note)
 
@@ -190,7 +207,7 @@ def test_what_was_recorded_is_gone_with_the_report(
         train(tmp_path, profiler(), Alive(), model=Model, max_epochs=2)
     finally:
         gc.enable()
-    assert len(traces) == 2
+    assert len(traces) == 4  # of each window as it was recorded, and with the backward's names
 
 
 def summary(folder: Path, stage: str = "") -> str:
