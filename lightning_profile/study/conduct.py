@@ -12,10 +12,11 @@ from tqdm import tqdm
 from lightning_profile.devices import Card
 from lightning_profile.report.units import format_bytes, format_time
 from lightning_profile.study.analysis import Analysis, analyse
+from lightning_profile.study.findings.forecasts import why_no_limit
 from lightning_profile.study.folder import StudyFolder, open_study
 from lightning_profile.study.outputs import require_packages, write_outputs
 from lightning_profile.study.point import Point
-from lightning_profile.study.prediction import predict_limit
+from lightning_profile.study.prediction import UnknownLimit, predict_limit
 from lightning_profile.study.processes import Runner
 from lightning_profile.study.training import Prepare
 
@@ -121,6 +122,9 @@ def _trials(
 ) -> list[Point]:
     """The largest batch that should fit, if it is to be tried, found or run."""
     limit = predict_limit(points, plan.most_samples) if plan.find_limit else None
+    if isinstance(limit, UnknownLimit):
+        print(f"No larger batch is tried. {why_no_limit(limit)}", flush=True)
+        return []
     if limit is None or limit.batch_size < 1:
         return []
     size = limit.batch_size

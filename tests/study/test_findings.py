@@ -292,7 +292,10 @@ def test_a_batch_that_ran_out_of_memory_is_named_with_what_it_asked_for() -> Non
 def test_the_largest_batch_that_should_fit_and_whether_it_did() -> None:
     # 4 GiB less half a GiB, at a MiB per sample.
     (sentence,) = largest_fitting(PLAIN)
-    assert "beside which the process held at most 512.00 MiB" in sentence
+    assert sentence.startswith(
+        "By the straight line through the peak of a step's tensors at batch sizes 64, 128 and 256, "
+        "beside which the process held at most 512.00 MiB, "
+    )
     assert "up to 3,584 samples should fit in the 4.00 GiB" in sentence
     assert "not tried" in sentence
     for status, words in (("finished", "and fits"), ("out of memory", "and ran out of memory")):
@@ -303,10 +306,21 @@ def test_the_largest_batch_that_should_fit_and_whether_it_did() -> None:
     (sentence,) = largest_fitting(analysis(most_samples=1000))
     assert "all 1,000 training samples should fit" in sentence
     assert largest_fitting(analysis(machine={"capacity_bytes": None})) == []
-    assert largest_fitting(analysis(step={"peak_tensor_bytes": lambda _: 2**20})) == []
     reserved = analysis(step={"peak_reserved_bytes": lambda n: 2**21 * n})
     (sentence,) = largest_fitting(reserved)
-    assert "By the line of the peak reserved, batches of up to 2,048 samples" in sentence
+    assert "the peak reserved at batch sizes 64, 128 and 256, batches of up to 2,048" in sentence
+    (sentence,) = largest_fitting(analysis(sizes=(16, 32, 64)))
+    assert "at batch sizes 32 and 64, which are too few to tell whether it is one, " in sentence
+
+
+def test_where_the_peaks_tell_of_no_largest_batch_a_sentence_says_why() -> None:
+    assert largest_fitting(analysis(step={"peak_tensor_bytes": lambda _: 2**20})) == [
+        "How large a batch fits can't be told: the peak of a step's tensors at batch sizes 64, 128 "
+        "and 256 does not rise."
+    ]
+    bent = {"peak_tensor_bytes": lambda n: 2**20 * n * (2 if n == 128 else 1)}
+    (sentence,) = largest_fitting(analysis(step=bent))
+    assert "lies on no straight line: at 128 it is 256.00 MiB, on the line 173.71 MiB" in sentence
 
 
 def test_a_projection_is_called_one() -> None:

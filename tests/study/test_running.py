@@ -228,21 +228,36 @@ def test_other_settings_start_a_study_of_their_own(tmp_path: Path, other: dict[s
     assert second.folder.parent == first.folder.parent
 
 
-def test_the_limit_is_tried_where_it_is_asked_for(tmp_path: Path) -> None:
-    folder = study(tmp_path, [4, 8]).folder
+def with_peaks(folder: Path, bytes_per_sample: int) -> None:
+    """The points in ``folder`` as if that were their peaks, on a machine with 13 MiB."""
     for path in (folder / "points").glob("batch_size_*.json"):
         found = read_point(path)
         assert found is not None
-        peak = 2**20 * found.batch_size
+        peak = 2**20 + bytes_per_sample * found.batch_size
         values = {"peak_tensor_bytes": peak, "peak_resident_bytes": peak, "wall_time_ns": 1e6}
         document = json.loads(path.read_text("utf-8"))
         document["rows"][0]["values"] = values
-        document["machine"]["capacity_bytes"] = 2**20 * 12
+        document["machine"]["capacity_bytes"] = 2**20 * 13
         path.write_text(json.dumps(document), "utf-8")
+
+
+def test_the_limit_is_tried_where_it_is_asked_for(tmp_path: Path) -> None:
+    with_peaks(study(tmp_path, [4, 8]).folder, 2**20)
     made = study(tmp_path, [4, 8], find_limit=True).analysis
     assert (made.points[-1].batch_size, made.points[-1].is_trial) == (12, True)
     assert made.points[-1].status == "finished"
     assert made.batch_sizes == [4, 8]
+
+
+def test_where_the_peaks_tell_of_no_limit_none_is_tried_and_the_console_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_peaks(study(tmp_path, [4, 8]).folder, 0)
+    made = study(tmp_path, [4, 8], find_limit=True).analysis
+    assert [point.batch_size for point in made.points] == [4, 8]
+    assert (
+        "No larger batch is tried. How large a batch fits can't be told" in capsys.readouterr().out
+    )
 
 
 MISTAKES: list[tuple[list[Any], dict[str, Any], str]] = [
