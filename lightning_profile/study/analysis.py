@@ -8,6 +8,7 @@ from functools import cached_property
 
 from lightning_profile.devices import Card
 from lightning_profile.study.departures import Departure, departures
+from lightning_profile.study.disturbance import is_disturbed
 from lightning_profile.study.point import STEP_NAME, Machine, Point, Row
 from lightning_profile.study.prediction import (
     Limit,
@@ -55,6 +56,11 @@ class Analysis:
     def batch_sizes(self) -> list[int]:
         """Of the measured points."""
         return [point.batch_size for point in self.measured]
+
+    @property
+    def disturbed(self) -> list[int]:
+        """The batch sizes whose times tell what else the machine did."""
+        return [point.batch_size for point in self.measured if is_disturbed(point)]
 
     @property
     def machine(self) -> Machine:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from lightning_profile.devices import Card
 from lightning_profile.report.units import format_bytes, format_time
 from lightning_profile.study.analysis import Analysis, analyse
+from lightning_profile.study.disturbance import is_disturbed
 from lightning_profile.study.findings.forecasts import why_no_limit
 from lightning_profile.study.folder import StudyFolder, open_study
 from lightning_profile.study.outputs import require_packages, write_outputs
@@ -166,4 +167,5 @@ def _line(point: Point) -> str:
     peaks = [value for column, value in values.items() if column.startswith("peak_")]
     parts = [f"{format_time(values.get('wall_time_ns'))} per step"]
     parts += [f"peak {format_bytes(max(peaks))}"] if peaks else []
+    parts += ["disturbed by other programs or threads"] if is_disturbed(point) else []
     return name + ", ".join(parts)

@@ -25,6 +25,7 @@ def format_json(analysis: Analysis, findings: Sequence[str]) -> str:
         "findings": list(findings),
         "machine": asdict(analysis.machine),
         "batch_sizes": analysis.batch_sizes,
+        "disturbed_batch_sizes": analysis.disturbed,
         "series": [_series(analysis, each) for each in analysis.series],
         "predictions": [
             {

@@ -86,10 +86,12 @@ def predict(series: Series, largest: int) -> Prediction | None:
         largest: The study's largest batch size; it may have run out of memory.
 
     Returns:
-        The prediction; ``None`` if fewer than two smaller batch sizes were measured, or their
-        line falls.
+        The prediction; ``None`` if fewer than two smaller batch sizes were measured undisturbed,
+        their line falls, or the largest was disturbed.
     """
-    measured = [size for size in series.values if size < largest]
+    if largest in series.disturbed:
+        return None
+    measured = [size for size in series.undisturbed if size < largest]
     half = measured[: max(2, (len(measured) + 2) // 2)]
     line = fit_line(half, [series.values[size] for size in half])
     if line is None or not series.quantity.grows or line.slope < 0:

@@ -347,6 +347,47 @@ def test_a_interruptions_is_named_and_an_idle_one_is_not() -> None:
     assert sentence.startswith("At batch size 64 a thread of the training had to leave its CPU")
 
 
+def test_no_finding_about_times_is_drawn_from_disturbed_points() -> None:
+    # As a machine that did other things at the smallest batch size had them.
+    wall = {8: 76e6, 16: 15e6, 32: 25e6, 64: 45e6, 128: 85e6}
+    step = {"wall_time_ns": wall.__getitem__, "interruptions": lambda n: 70 * (n == 8)}
+    layer = {"cpu_time_ns": lambda n: 5000 * n * (90 if n == 8 else 1)}
+    made = analysis(layer, step, sizes=tuple(wall))
+    whole, conv = time_growth(made)
+    assert "grows in a straight line, within a tenth or what its steps scatter" in whole
+    assert "5 µs per sample and 0 ns whatever the batch size" in conv
+    assert "batch size 8" not in "".join([*cheapest_batch(made), *distance_from_roofline(made)])
+    assert "line predicts 85 ms for the wall time at batch size 128" in predictions(made)[1]
+    step["interruptions"] = lambda n: 70 * (n == 128)
+    assert "wall time" not in "".join(predictions(analysis(step=step, sizes=tuple(wall))))
+
+
+def test_with_too_few_undisturbed_points_there_is_no_finding_about_times() -> None:
+    step = {"wall_time_ns": lambda n: n * 10**6, "interruptions": lambda n: n * (n > 16)}
+    made = analysis(step=step, sizes=(16, 32, 64), row=lambda _: {"bound": "launch"})
+    (sentence,) = interruptions(made)
+    assert "At batch sizes 32 and 64 a thread" in sentence
+    assert sentence.endswith(
+        "No finding about times is drawn from them, and the others are too few for any."
+    )
+    for find in (time_growth, cheapest_batch, distance_from_roofline):
+        assert find(made) == []
+    assert "time" not in "".join(predictions(made))
+
+
+def test_where_a_disturbed_host_was_late_nothing_is_said_of_launches() -> None:
+    busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda n: 400 * (n > 64)}
+    made = analysis(step=busy, row=lambda n: {"bound": "launch" if n > 64 else "compute"})
+    assert launch_bound(made) == []
+
+
+def test_memory_and_counts_of_a_disturbed_point_are_as_good_as_any() -> None:
+    busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda _: 400}
+    assert counted_flop(analysis(step=busy)) == counted_flop(PLAIN)
+    assert peak_memory(analysis(step=busy)) == peak_memory(PLAIN)
+    assert largest_fitting(analysis(step=busy)) == largest_fitting(PLAIN)
+
+
 def test_time_that_does_not_grow_is_no_straight_line() -> None:
     (_, layer) = time_growth(analysis({"cpu_time_ns": lambda n: 10**6 - n}))
     assert "does not grow with the batch: it is between 999.7 µs and 1000 µs" in layer

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
 from lightning_profile.study import Study, StudyError, in_this_process, run_study
+from lightning_profile.study.conduct import Plan, conduct
 from lightning_profile.study.out_of_memory import is_out_of_memory, requested_bytes
 from lightning_profile.study.point import STEP_NAME, Point, read_point, write_point
 from lightning_profile.study.training import Training, train_point
@@ -226,6 +227,18 @@ def test_other_settings_start_a_study_of_their_own(tmp_path: Path, other: dict[s
     first, second = study(tmp_path, [4, 8]), study(tmp_path, [4, 8], **other)
     assert second.folder != first.folder
     assert second.folder.parent == first.folder.parent
+
+
+def test_the_console_says_which_points_were_disturbed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda n: 400 * (n == 16)}
+    plan = Plan(batch_sizes=[16, 32], settings={}, root=tmp_path)
+    conduct(data, plan, lambda _, size, path, is_trial: point(size, step=busy))
+    assert capsys.readouterr().out.splitlines()[1:3] == [
+        "  batch size 16: 1 s per step, disturbed by other programs or threads",
+        "  batch size 32: 1 s per step",
+    ]
 
 
 def with_peaks(folder: Path, bytes_per_sample: int) -> None:
