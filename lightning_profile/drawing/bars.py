@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from lightning_profile.drawing.canvas import Key, finish, new_canvas
+from lightning_profile.drawing.canvas import Key, finish, new_canvas, shortened
 from lightning_profile.drawing.look import (
     BLACK,
     BLUE,
@@ -37,6 +37,8 @@ _OF_KIND = {  # so that a kind looks the same in every window
 }
 _ROW_INCHES = 0.2
 _FRAME_INCHES = 0.8  # title, axis and its label
+_RIGHT_MARGIN = 1.04  # times the longest bar, so that its end is seen
+_MOST_TICKS = 4  # beside names of rows that leave half of the width
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -53,7 +55,7 @@ def draw_memory(data: Mapping[str, Any]) -> bytes:
     while most >= 1024 ** (power + 1) and power < len(_BINARY) - 1:
         power += 1
     figure, axes = _draw(data, "Memory handed out, by what it was for", 1024**-power)
-    axes.set_xlabel(f"bytes of all blocks per step / {_BINARY[power]}")
+    axes.set_xlabel(f"bytes of all blocks per step / {_BINARY[power]}", loc="right")
     outlines = [row["outline"] / 1024**power for row in rows]
     axes.barh(range(len(rows)), outlines, height=0.86, fc="none", ec=BLACK, lw=1.0, zorder=3)
     outline = Patch(fc="none", ec=BLACK, lw=1.0)
@@ -69,7 +71,7 @@ def draw_kernels(data: Mapping[str, Any]) -> bytes:
             they are stacked; ``title``; ``axis``; ``conditions``; ``foot``.
     """
     figure, axes = _draw(data, data["title"], 1e-9)
-    axes.set_xlabel(data["axis"])
+    axes.set_xlabel(data["axis"], loc="right")
     axes.xaxis.set_major_formatter(EngFormatter(unit="s", sep=" "))
     return finish(figure, [], _key(data["kinds"]), data["foot"])
 
@@ -83,10 +85,11 @@ def _draw(data: Mapping[str, Any], title: str, scale: float) -> tuple[Figure, Ax
         widths = [row["parts"].get(kind, 0) * scale for row in rows]
         axes.barh(range(len(rows)), widths, left=left, height=0.6, fc=colour, zorder=2)
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_yticks(range(len(rows)), [shortened(row["name"]) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first on top
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    longest = max(max(sum(row["parts"].values()), row.get("outline", 0)) for row in rows)
+    axes.set_xlim(0, _RIGHT_MARGIN * scale * (longest or 1))
+    axes.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
     axes.grid(visible=False, axis="y")
     return figure, axes
 

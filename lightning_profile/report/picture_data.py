@@ -16,6 +16,7 @@ _MOST_ROWS = 14  # of a picture with bars: those are the largest
 _MOST_OPERATORS = 6  # of a picture without kernels, beside all others
 _MEMORY_KINDS = ("of these, allocated", "rounding", "other, kept", "other, temporary")
 _OTHER = "other"
+_AROUND_A_NODE = "autograd::engine::evaluate_function: "  # what the engine does around it
 
 
 def picture_data(result: WindowResult) -> dict[str, Data]:
@@ -212,7 +213,8 @@ def _operator_times(row: Comparison) -> dict[str, int] | None:
         return None
     times: defaultdict[str, int] = defaultdict(int)
     for use in row.measured.operators:
-        times[use.name.removeprefix("aten::")] += use.cpu_time_ns
+        name = use.name.removeprefix(_AROUND_A_NODE).removeprefix("aten::")
+        times[name] += use.cpu_time_ns
     return times
 
 

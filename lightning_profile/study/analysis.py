@@ -8,8 +8,15 @@ from functools import cached_property
 
 from lightning_profile.devices import Card
 from lightning_profile.study.departures import Departure, departures
+from lightning_profile.study.disturbance import is_disturbed
 from lightning_profile.study.point import STEP_NAME, Machine, Point, Row
-from lightning_profile.study.prediction import Limit, Prediction, predict, predict_limit
+from lightning_profile.study.prediction import (
+    Limit,
+    Prediction,
+    UnknownLimit,
+    predict,
+    predict_limit,
+)
 from lightning_profile.study.projection import Projection, project
 from lightning_profile.study.series import RowKey, Series, build_series, rows_by_key, time_column
 
@@ -27,7 +34,8 @@ class Analysis:
         series: Every quantity of every row.
         departures: By series, where it leaves its line.
         predictions: Of time and peak memory of the largest batch size.
-        limit: The largest batch size that should fit; ``None`` if unknown.
+        limit: The largest batch size that should fit, or why it can't be told; ``None`` if
+            nothing is known of it.
         projections: To the cards that were asked for.
     """
 
@@ -36,7 +44,7 @@ class Analysis:
     series: Sequence[Series]
     departures: Mapping[tuple[RowKey, str], Sequence[Departure]]
     predictions: Sequence[Prediction]
-    limit: Limit | None
+    limit: Limit | UnknownLimit | None
     projections: Sequence[Projection]
 
     @property
@@ -48,6 +56,11 @@ class Analysis:
     def batch_sizes(self) -> list[int]:
         """Of the measured points."""
         return [point.batch_size for point in self.measured]
+
+    @property
+    def disturbed(self) -> list[int]:
+        """The batch sizes whose times tell what else the machine did."""
+        return [point.batch_size for point in self.measured if is_disturbed(point)]
 
     @property
     def machine(self) -> Machine:

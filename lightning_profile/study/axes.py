@@ -5,6 +5,8 @@ No two lines differ by colour alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
@@ -67,8 +69,28 @@ def draw_markers(
     *,
     face: str | None = None,
 ) -> None:
-    """Values as markers, with bars from the least to the greatest where there are several."""
-    values = {size: value * scale for size, value in series.values.items()}
+    """Values as markers, with bars from the least to the greatest where there are several.
+
+    Those of disturbed points are hollow, with a label of their own.
+    """
+    disturbed = {size: series.values[size] for size in series.disturbed if size in series.values}
+    for some, what, inside in (
+        (series.undisturbed, label, colour if face is None else face),
+        (disturbed, f"{label}, disturbed", "none"),
+    ):
+        if some:
+            _draw_errorbars(axes, series, some, scale, (what, colour, marker, inside))
+
+
+def _draw_errorbars(
+    axes: Axes,
+    series: Series,
+    some: Mapping[int, int | float],
+    scale: float,
+    look: tuple[str, str, str, str],
+) -> None:
+    label, colour, marker, face = look
+    values = {size: value * scale for size, value in some.items()}
     bars = None
     if series.ranges:
         ends = {size: series.ranges.get(size, (series.values[size],) * 2) for size in values}
@@ -87,7 +109,7 @@ def draw_markers(
         yerr=bars,
         fmt=marker,
         color=colour,
-        markerfacecolor=colour if face is None else face,
+        markerfacecolor=face,
         elinewidth=0.8,
         capsize=2,
         label=label,
@@ -113,11 +135,11 @@ def draw_prediction(
 
 
 def draw_fit(axes: Axes, series: Series, scale: float, label: str, colour: str) -> None:
-    """The straight line through all values; where it is below zero, nothing."""
+    """The straight line through what was not disturbed; where it is below zero, nothing."""
     line = series.line
     if line is None:
         return
-    sizes = np.geomspace(min(series.values), max(series.values), _LINE_POINTS)
+    sizes = np.geomspace(min(series.undisturbed), max(series.undisturbed), _LINE_POINTS)
     values = (float(line.intercept) + float(line.slope) * sizes) * scale
     shown = values > 0
     axes.plot(sizes[shown], values[shown], color=colour, ls=_FIT_DASHES, label=label, zorder=2)

@@ -12,10 +12,12 @@ from tqdm import tqdm
 from lightning_profile.devices import Card
 from lightning_profile.report.units import format_bytes, format_time
 from lightning_profile.study.analysis import Analysis, analyse
+from lightning_profile.study.disturbance import is_disturbed
+from lightning_profile.study.findings.forecasts import why_no_limit
 from lightning_profile.study.folder import StudyFolder, open_study
 from lightning_profile.study.outputs import require_packages, write_outputs
 from lightning_profile.study.point import Point
-from lightning_profile.study.prediction import predict_limit
+from lightning_profile.study.prediction import UnknownLimit, predict_limit
 from lightning_profile.study.processes import Runner
 from lightning_profile.study.training import Prepare
 
@@ -121,6 +123,9 @@ def _trials(
 ) -> list[Point]:
     """The largest batch that should fit, if it is to be tried, found or run."""
     limit = predict_limit(points, plan.most_samples) if plan.find_limit else None
+    if isinstance(limit, UnknownLimit):
+        print(f"No larger batch is tried. {why_no_limit(limit)}", flush=True)
+        return []
     if limit is None or limit.batch_size < 1:
         return []
     size = limit.batch_size
@@ -162,4 +167,5 @@ def _line(point: Point) -> str:
     peaks = [value for column, value in values.items() if column.startswith("peak_")]
     parts = [f"{format_time(values.get('wall_time_ns'))} per step"]
     parts += [f"peak {format_bytes(max(peaks))}"] if peaks else []
+    parts += ["disturbed by other programs or threads"] if is_disturbed(point) else []
     return name + ", ".join(parts)

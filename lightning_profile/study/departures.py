@@ -86,12 +86,18 @@ def _reasons(series: Series, rows: Mapping[int, Row], departure: Departure) -> S
     causes: Sequence[Callable[[Series, Mapping[int, Row], Departure], _Reason | None]] = (
         (_rounding, _segments, _workspace, _algorithm)
         if series.quantity.unit == "B"
-        else (_algorithm, _launch, _roofline_bound, _page_faults)
+        else (_disturbance, _algorithm, _launch, _roofline_bound, _page_faults)
         if series.quantity.unit == "ns"
         else (_algorithm,)
     )
     found = [cause(series, rows, departure) for cause in causes]
     return [each for each in found if each] or [_Reason(UNEXPLAINED, UNEXPLAINED)]
+
+
+def _disturbance(series: Series, rows: Mapping[int, Row], departure: Departure) -> _Reason | None:
+    if departure.batch_size not in series.disturbed:
+        return None
+    return _Reason("disturbed: threads often had to leave their CPU", "disturbed")
 
 
 def _rounding(series: Series, rows: Mapping[int, Row], departure: Departure) -> _Reason | None:

@@ -106,17 +106,21 @@ def _step_time(analysis: Analysis) -> _Made:
         return None
     figure, axes = new_axes(analysis, "Wall time of a training step", "wall time / s")
     draw_prediction(axes, analysis, series, 1e-9, SKY)
-    draw_fit(axes, series, 1e-9, "straight line through all", BLACK)
+    draw_fit(axes, series, 1e-9, f"straight line through {_which(analysis)}", BLACK)
     draw_markers(axes, series, 1e-9, "measured", BLACK, "o")
     log_time_axis(axes)
     add_legend(axes)
     return (
         "time",
-        "Wall time of a training step that nobody recorded, and straight lines through all batch "
-        "sizes and through the smaller half of them, curved as the axes are logarithmic. Bars: "
-        "least and greatest of several blocks of steps.",
+        "Wall time of a training step that nobody recorded, and straight lines through "
+        f"{_which(analysis)} batch sizes and through the smaller half of them, curved as the axes "
+        "are logarithmic. Bars: least and greatest of several blocks of steps.",
         figure,
     )
+
+
+def _which(analysis: Analysis) -> str:
+    return "undisturbed" if analysis.disturbed else "all"
 
 
 def _step_memory(analysis: Analysis) -> _Made:
@@ -235,8 +239,8 @@ def _time(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
     return (
         "time",
         "Time per step, median over the recorded steps with their least and greatest, above the "
-        "least time that the device allows (its roofline). Dotted: the straight line through all "
-        "batch sizes, curved as the axes are logarithmic."
+        "least time that the device allows (its roofline). Dotted: the straight line through "
+        f"{_which(analysis)} batch sizes, curved as the axes are logarithmic."
         + (
             f" Projections, of both phases together, were not measured: {projected}."
             if projected

@@ -10,6 +10,7 @@ from typing import Any
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.csv_file import plain
 from lightning_profile.study.fit import Line
+from lightning_profile.study.prediction import Limit
 from lightning_profile.study.series import Series
 
 JSON_NAME = "study.json"
@@ -24,6 +25,7 @@ def format_json(analysis: Analysis, findings: Sequence[str]) -> str:
         "findings": list(findings),
         "machine": asdict(analysis.machine),
         "batch_sizes": analysis.batch_sizes,
+        "disturbed_batch_sizes": analysis.disturbed,
         "series": [_series(analysis, each) for each in analysis.series],
         "predictions": [
             {
@@ -37,8 +39,9 @@ def format_json(analysis: Analysis, findings: Sequence[str]) -> str:
             for each in analysis.predictions
         ],
         "limit": None
-        if limit is None
+        if not isinstance(limit, Limit)
         else {
+            "from_batch_sizes": list(limit.batch_sizes),
             "batch_size": limit.batch_size,
             "capacity_bytes": limit.capacity_bytes,
             "quantity": limit.quantity,

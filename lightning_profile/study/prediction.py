@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lightning_profile.study.departures import TOLERANCE_OF_TIMES, Departure
 from lightning_profile.study.fit import Line, fit_line
 from lightning_profile.study.point import Point
 from lightning_profile.study.series import Series
@@ -45,6 +46,7 @@ class Limit:
         batch_size: It; the data's size if that is less.
         capacity_bytes: What the device has for this training.
         line: Of ``quantity`` over the batch size.
+        batch_sizes: Those that the line was drawn through: the larger half.
         quantity: The column of what grows with the batch and must fit: on a GPU what the caching
             allocator holds, on a host the tensors of a step.
         beside_bytes: What the process held beside it, at most; 0 if it is all that must fit.
@@ -54,9 +56,26 @@ class Limit:
     batch_size: int
     capacity_bytes: int
     line: Line
+    batch_sizes: Sequence[int]
     quantity: str
     beside_bytes: int
     is_all_data: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownLimit:
+    """Why the peaks that were measured tell of no largest batch size.
+
+    Attributes:
+        quantity: As in :class:`Limit`.
+        batch_sizes: Likewise.
+        farthest: Where they leave their line by the most; ``None`` if they lie on it and it does
+            not rise.
+    """
+
+    quantity: str
+    batch_sizes: Sequence[int]
+    farthest: Departure | None
 
 
 def predict(series: Series, largest: int) -> Prediction | None:
@@ -67,10 +86,12 @@ def predict(series: Series, largest: int) -> Prediction | None:
         largest: The study's largest batch size; it may have run out of memory.
 
     Returns:
-        The prediction; ``None`` if fewer than two smaller batch sizes were measured, or their
-        line falls.
+        The prediction; ``None`` if fewer than two smaller batch sizes were measured undisturbed,
+        their line falls, or the largest was disturbed.
     """
-    measured = [size for size in series.values if size < largest]
+    if largest in series.disturbed:
+        return None
+    measured = [size for size in series.undisturbed if size < largest]
     half = measured[: max(2, (len(measured) + 2) // 2)]
     line = fit_line(half, [series.values[size] for size in half])
     if line is None or not series.quantity.grows or line.slope < 0:
@@ -85,12 +106,21 @@ def predict(series: Series, largest: int) -> Prediction | None:
     )
 
 
-def predict_limit(points: Sequence[Point], most_samples: int | None = None) -> Limit | None:
-    """The largest batch that should fit; ``None`` if memory or its growth is unknown.
+def predict_limit(
+    points: Sequence[Point], most_samples: int | None = None
+) -> Limit | UnknownLimit | None:
+    """The largest batch that should fit.
+
+    The line is that of the larger half of the batch sizes: small batches have peaks that do not
+    grow with them, and how large ones grow is what counts here.
 
     Args:
         points: Of the study.
         most_samples: What the training data has; ``None`` if unknown.
+
+    Returns:
+        It; why there is none if the line does not rise, or three values or more leave it by more
+        than a tenth; ``None`` if memory or two peaks are unknown.
     """
     measured = [point for point in points if point.is_measured and point.machine is not None]
     capacities = [point.machine.capacity_bytes for point in measured if point.machine is not None]
@@ -105,9 +135,14 @@ def predict_limit(points: Sequence[Point], most_samples: int | None = None) -> L
         if not held or not resident:
             return None
         beside_bytes = max(0, *(resident[size] - bytes_ for size, bytes_ in held.items()))
-    line = fit_line(list(held), list(held.values()))
-    if line is None or line.slope <= 0 or not known:
+    sizes = list(held)
+    larger = sizes[min(len(sizes) // 2, len(sizes) - 2) :]
+    line = fit_line(larger, [held[size] for size in larger])
+    if line is None or not known:
         return None
+    farthest = _farthest(line, {size: held[size] for size in larger})
+    if farthest is not None or line.slope <= 0:
+        return UnknownLimit(quantity=quantity, batch_sizes=larger, farthest=farthest)
     capacity = min(known)
     size = max(0, math.floor((capacity - beside_bytes - line.intercept) / line.slope))
     is_all_data = most_samples is not None and size >= most_samples
@@ -115,10 +150,21 @@ def predict_limit(points: Sequence[Point], most_samples: int | None = None) -> L
         batch_size=most_samples if is_all_data and most_samples is not None else size,
         capacity_bytes=capacity,
         line=line,
+        batch_sizes=larger,
         quantity=quantity,
         beside_bytes=beside_bytes,
         is_all_data=is_all_data,
     )
+
+
+def _farthest(line: Line, values: Mapping[int, int]) -> Departure | None:
+    """The value that leaves the line by the most; ``None`` if none does by more than a tenth."""
+    left = [
+        Departure(batch_size=size, value=value, on_line=float(line.at(size)))
+        for size, value in values.items()
+        if abs(value - line.at(size)) > TOLERANCE_OF_TIMES * value
+    ]
+    return max(left, key=lambda each: abs(each.share), default=None)
 
 
 def _peaks(points: Sequence[Point], name: str) -> dict[int, int]:

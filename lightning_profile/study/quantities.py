@@ -55,6 +55,11 @@ class Quantity:
         """Whether it is a count, not a reading of a clock."""
         return self.unit in ("FLOP", "B")
 
+    @property
+    def is_clocked(self) -> bool:
+        """Whether it is a reading of a clock; a roofline's time is none."""
+        return self.unit == "ns" and not self.name.endswith("roofline_time_ns")
+
     def format(self, value: float | None) -> str:
         """``value`` as people read it."""
         if value is not None and value < 0:  # a line can be, where it says nothing

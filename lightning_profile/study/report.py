@@ -18,13 +18,13 @@ from lightning_profile.report import whole_lines
 from lightning_profile.report.units import UNKNOWN, format_bytes, format_rate
 from lightning_profile.study import tables
 from lightning_profile.study.analysis import Analysis
+from lightning_profile.study.disturbance import OFTEN_PER_S
 from lightning_profile.study.figures import Drawing
 from lightning_profile.study.findings.surroundings import (
     failed_points,
     interruptions,
     several_devices,
 )
-from lightning_profile.study.findings.words import sizes as size_words
 from lightning_profile.study.markdown import escaped, format_table
 from lightning_profile.study.projection import merged
 from lightning_profile.study.tables import Table
@@ -66,7 +66,6 @@ def _content(
     dataset = analysis.measured[0].dataset
     names = [layer for layer, _ in analysis.in_detail]
     subject = names[0] if len(names) == 1 else "a model's layers"
-    predicted = analysis.predictions[0] if analysis.predictions else None
     warnings = [*several_devices(analysis), *failed_points(analysis), *interruptions(analysis)]
     return {
         "title": f"How the cost of {subject} grows with the batch size",
@@ -76,9 +75,10 @@ def _content(
         "warnings": warnings,
         "findings": [escaped(each) for each in findings if each not in warnings],
         "conditions": _conditions(analysis),
+        "disturbed": analysis.disturbed,
+        "often_per_s": OFTEN_PER_S,
         "step": tables.step_table(analysis),
         "step_figures": [_figure(each) for each in drawings if each.layer is None],
-        "predicted_from": "" if predicted is None else size_words(predicted.batch_sizes),
         "largest": max(point.batch_size for point in analysis.points if not point.is_trial),
         "predictions": tables.predictions_table(analysis),
         "layers": [_layer(analysis, layer, drawings) for layer in analysis.in_detail],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from lightning_profile.report.columns import OPTIMIZER_NAME, REST_NAME
+from lightning_profile.study.disturbance import is_disturbed
 from lightning_profile.study.fit import Line, fit_line
 from lightning_profile.study.point import STEP_NAME, Point, Row
 from lightning_profile.study.quantities import Quantity, in_order
@@ -31,6 +32,8 @@ class Series:
             is unknown are left out.
         ranges: The least and the greatest over the recorded steps, by batch size.
         theory: Theory's values of the same thing; empty if there is none.
+        disturbed: Batch sizes at which the machine did other things, too, and a clock gave the
+            value: it is shown, and nothing is concluded from it.
     """
 
     row: RowKey
@@ -38,6 +41,7 @@ class Series:
     values: Mapping[int, int | float]
     ranges: Mapping[int, tuple[float, float]]
     theory: Mapping[int, int | float]
+    disturbed: Collection[int] = ()
 
     @property
     def name(self) -> str:
@@ -45,26 +49,21 @@ class Series:
         return row_name(self.row)
 
     @cached_property
+    def undisturbed(self) -> Mapping[int, int | float]:
+        """The values that tell of the training alone."""
+        return {size: each for size, each in self.values.items() if size not in self.disturbed}
+
+    @cached_property
     def line(self) -> Line | None:
-        """Its straight line; ``None`` for what no theory has grow, or too few values."""
+        """That of the undisturbed; ``None`` for what no theory has grow, or too few values."""
         if not self.quantity.grows:
             return None
-        return fit_line(list(self.values), list(self.values.values()))
+        return fit_line(list(self.undisturbed), list(self.undisturbed.values()))
 
     @cached_property
     def theory_line(self) -> Line | None:
         """That of theory."""
         return fit_line(list(self.theory), list(self.theory.values()))
-
-    def up_to(self, batch_sizes: Sequence[int]) -> Series:
-        """The same at some batch sizes only."""
-        return Series(
-            row=self.row,
-            quantity=self.quantity,
-            values={size: each for size, each in self.values.items() if size in batch_sizes},
-            ranges=self.ranges,
-            theory={size: each for size, each in self.theory.items() if size in batch_sizes},
-        )
 
 
 def row_name(row: RowKey) -> str:
@@ -85,14 +84,17 @@ def rows_by_key(points: Sequence[Point]) -> dict[RowKey, dict[int, Row]]:
 
 def build_series(points: Sequence[Point]) -> list[Series]:
     """All quantities of all rows, in the points' order of rows and the order of quantities."""
+    disturbed = [each.batch_size for each in points if each.is_measured and is_disturbed(each)]
     return [
-        _series(key, quantity, by_size)
+        _series(key, quantity, by_size, disturbed)
         for key, by_size in rows_by_key(points).items()
         for quantity in in_order({name for row in by_size.values() for name in row.values})
     ]
 
 
-def _series(key: RowKey, quantity: Quantity, rows: Mapping[int, Row]) -> Series:
+def _series(
+    key: RowKey, quantity: Quantity, rows: Mapping[int, Row], disturbed: Sequence[int]
+) -> Series:
     def column(name: str | None) -> dict[int, int | float]:
         return {
             size: row.values[name]
@@ -110,6 +112,7 @@ def _series(key: RowKey, quantity: Quantity, rows: Mapping[int, Row]) -> Series:
             if quantity.name in row.ranges
         },
         theory=column(quantity.theory),
+        disturbed=disturbed if quantity.is_clocked else (),
     )
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from lightning_profile.report.units import format_bytes, format_time
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.departures import Departure
+from lightning_profile.study.disturbance import is_disturbed
 from lightning_profile.study.fit import show_r_squared
+from lightning_profile.study.point import Point
 from lightning_profile.study.projection import merged
 from lightning_profile.study.quantities import KNOWN
 from lightning_profile.study.series import RowKey, Series, row_name
@@ -40,7 +42,7 @@ def step_table(analysis: Analysis) -> Table:
     for point in analysis.points:
         size = point.batch_size
         per_sample = None if time is None else time.values.get(size)
-        outcome = f"trial: {point.status}" if point.is_trial else point.status
+        outcome = _outcome(point)
         if point.requested_bytes is not None:
             outcome += f", asked for {format_bytes(point.requested_bytes)}"
         is_shown = point.is_measured
@@ -106,18 +108,19 @@ def _by_reason(departures: Sequence[Departure]) -> str:
 def predictions_table(analysis: Analysis) -> Table:
     """What was predicted for the largest batch size beside what was measured."""
     return Table(
-        columns=["row", "quantity", "predicted", "measured", "error"],
+        columns=["row", "quantity", "line through", "predicted", "measured", "error"],
         rows=[
             [
                 each.series.name,
                 each.series.quantity.title,
+                ", ".join(map(str, each.batch_sizes)),
                 each.series.quantity.format(each.predicted),
                 "" if each.measured is None else each.series.quantity.format(each.measured),
                 "" if each.error is None else f"{each.error:+.1%}".replace("-", "−"),
             ]
             for each in analysis.predictions
         ],
-        words=2,
+        words=3,
     )
 
 
@@ -182,7 +185,7 @@ def points_table(analysis: Analysis) -> Table:
         rows=[
             [
                 str(point.batch_size),
-                f"trial: {point.status}" if point.is_trial else point.status,
+                _outcome(point),
                 "" if point.duration_s is None else format_time(point.duration_s * 1e9),
                 "; ".join(part for part in (point.run_folder, point.message) if part),
             ]
@@ -191,6 +194,12 @@ def points_table(analysis: Analysis) -> Table:
         words=2,
         has_remarks=True,
     )
+
+
+def _outcome(point: Point) -> str:
+    if point.is_trial:
+        return f"trial: {point.status}"
+    return f"{point.status}, disturbed" if is_disturbed(point) else point.status
 
 
 def _shown(analysis: Analysis, row: RowKey) -> list[Series]:

@@ -138,6 +138,23 @@ def test_without_a_device_the_longest_operators_are_named_and_the_rest_is_one() 
     assert sum(sum(row["parts"].values()) for row in data["rows"]) == 1000 * 55
 
 
+def test_what_the_engine_does_around_a_node_is_shown_as_the_nodes() -> None:
+    around = "autograd::engine::evaluate_function: "
+    names = [f"{around}AddBackward0", "AddBackward0", "aten::add"]
+    use = measurement(
+        operator_sums=OperatorSums(
+            counts=dict.fromkeys(names, 1),
+            cpu_times_ns=dict.fromkeys(names, 1000),
+            device_times_ns=None,
+        )
+    )
+    data = picture_data(result(comparison(measured=use)))["kernels"]
+    assert data["kinds"] == ["AddBackward0", "add"]
+    assert [row["parts"] for row in data["rows"]] == [
+        {"AddBackward0": 2000, "add": 1000, "other": 0}
+    ]
+
+
 def test_of_many_rows_the_largest_are_drawn_and_the_rest_is_said() -> None:
     data = picture_data(result(*layers(60)))["kernels"]
     assert [row["name"] for row in data["rows"]] == [

@@ -45,6 +45,18 @@ def test_without_a_reason_none_is_made_up() -> None:
     assert left("cpu_time_ns", {"cpu_time_ns": bent})[64].reason == UNEXPLAINED
 
 
+def test_a_disturbed_time_is_off_the_line_of_the_others_and_bends_it_not() -> None:
+    step: dict[str, Formula] = {
+        "wall_time_ns": lambda _: 1e9,
+        "interruptions": lambda n: 400 * (n == 64),
+    }
+    found = left("cpu_time_ns", {"cpu_time_ns": bent}, step)
+    assert list(found) == [64]
+    assert found[64].on_line == pytest.approx(64_000)
+    assert found[64].reason == "disturbed: threads often had to leave their CPU"
+    assert 16 in left("counted_flop", {"counted_flop": bent}, step)  # no clock gave it
+
+
 def test_rounding_is_the_reason_where_it_is_just_what_is_too_much() -> None:
     layer: dict[str, Formula] = {
         "theoretical_allocated_bytes": lambda n: 100 * n,

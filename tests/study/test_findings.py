@@ -292,7 +292,10 @@ def test_a_batch_that_ran_out_of_memory_is_named_with_what_it_asked_for() -> Non
 def test_the_largest_batch_that_should_fit_and_whether_it_did() -> None:
     # 4 GiB less half a GiB, at a MiB per sample.
     (sentence,) = largest_fitting(PLAIN)
-    assert "beside which the process held at most 512.00 MiB" in sentence
+    assert sentence.startswith(
+        "By the straight line through the peak of a step's tensors at batch sizes 64, 128 and 256, "
+        "beside which the process held at most 512.00 MiB, "
+    )
     assert "up to 3,584 samples should fit in the 4.00 GiB" in sentence
     assert "not tried" in sentence
     for status, words in (("finished", "and fits"), ("out of memory", "and ran out of memory")):
@@ -303,10 +306,21 @@ def test_the_largest_batch_that_should_fit_and_whether_it_did() -> None:
     (sentence,) = largest_fitting(analysis(most_samples=1000))
     assert "all 1,000 training samples should fit" in sentence
     assert largest_fitting(analysis(machine={"capacity_bytes": None})) == []
-    assert largest_fitting(analysis(step={"peak_tensor_bytes": lambda _: 2**20})) == []
     reserved = analysis(step={"peak_reserved_bytes": lambda n: 2**21 * n})
     (sentence,) = largest_fitting(reserved)
-    assert "By the line of the peak reserved, batches of up to 2,048 samples" in sentence
+    assert "the peak reserved at batch sizes 64, 128 and 256, batches of up to 2,048" in sentence
+    (sentence,) = largest_fitting(analysis(sizes=(16, 32, 64)))
+    assert "at batch sizes 32 and 64, which are too few to tell whether it is one, " in sentence
+
+
+def test_where_the_peaks_tell_of_no_largest_batch_a_sentence_says_why() -> None:
+    assert largest_fitting(analysis(step={"peak_tensor_bytes": lambda _: 2**20})) == [
+        "How large a batch fits can't be told: the peak of a step's tensors at batch sizes 64, 128 "
+        "and 256 does not rise."
+    ]
+    bent = {"peak_tensor_bytes": lambda n: 2**20 * n * (2 if n == 128 else 1)}
+    (sentence,) = largest_fitting(analysis(step=bent))
+    assert "lies on no straight line: at 128 it is 256.00 MiB, on the line 173.71 MiB" in sentence
 
 
 def test_a_projection_is_called_one() -> None:
@@ -331,6 +345,47 @@ def test_a_interruptions_is_named_and_an_idle_one_is_not() -> None:
     busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda n: 400 * (n == 64)}
     (sentence,) = interruptions(analysis(step=busy))
     assert sentence.startswith("At batch size 64 a thread of the training had to leave its CPU")
+
+
+def test_no_finding_about_times_is_drawn_from_disturbed_points() -> None:
+    # As a machine that did other things at the smallest batch size had them.
+    wall = {8: 76e6, 16: 15e6, 32: 25e6, 64: 45e6, 128: 85e6}
+    step = {"wall_time_ns": wall.__getitem__, "interruptions": lambda n: 70 * (n == 8)}
+    layer = {"cpu_time_ns": lambda n: 5000 * n * (90 if n == 8 else 1)}
+    made = analysis(layer, step, sizes=tuple(wall))
+    whole, conv = time_growth(made)
+    assert "grows in a straight line, within a tenth or what its steps scatter" in whole
+    assert "5 µs per sample and 0 ns whatever the batch size" in conv
+    assert "batch size 8" not in "".join([*cheapest_batch(made), *distance_from_roofline(made)])
+    assert "line predicts 85 ms for the wall time at batch size 128" in predictions(made)[1]
+    step["interruptions"] = lambda n: 70 * (n == 128)
+    assert "wall time" not in "".join(predictions(analysis(step=step, sizes=tuple(wall))))
+
+
+def test_with_too_few_undisturbed_points_there_is_no_finding_about_times() -> None:
+    step = {"wall_time_ns": lambda n: n * 10**6, "interruptions": lambda n: n * (n > 16)}
+    made = analysis(step=step, sizes=(16, 32, 64), row=lambda _: {"bound": "launch"})
+    (sentence,) = interruptions(made)
+    assert "At batch sizes 32 and 64 a thread" in sentence
+    assert sentence.endswith(
+        "No finding about times is drawn from them, and the others are too few for any."
+    )
+    for find in (time_growth, cheapest_batch, distance_from_roofline):
+        assert find(made) == []
+    assert "time" not in "".join(predictions(made))
+
+
+def test_where_a_disturbed_host_was_late_nothing_is_said_of_launches() -> None:
+    busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda n: 400 * (n > 64)}
+    made = analysis(step=busy, row=lambda n: {"bound": "launch" if n > 64 else "compute"})
+    assert launch_bound(made) == []
+
+
+def test_memory_and_counts_of_a_disturbed_point_are_as_good_as_any() -> None:
+    busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda _: 400}
+    assert counted_flop(analysis(step=busy)) == counted_flop(PLAIN)
+    assert peak_memory(analysis(step=busy)) == peak_memory(PLAIN)
+    assert largest_fitting(analysis(step=busy)) == largest_fitting(PLAIN)
 
 
 def test_time_that_does_not_grow_is_no_straight_line() -> None:

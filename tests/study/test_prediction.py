@@ -6,6 +6,7 @@ import pytest
 
 from lightning_profile.devices import CARDS
 from lightning_profile.study.point import Point
+from lightning_profile.study.prediction import Limit, UnknownLimit
 from lightning_profile.study.projection import find_cards, find_knee, merged, project
 from tests.study.made import LAYER, SIZES, analysis, point
 
@@ -34,7 +35,7 @@ def test_a_largest_batch_without_memory_is_predicted_and_not_measured() -> None:
 
 def test_the_limit_is_where_the_line_of_the_peak_meets_the_memory() -> None:
     limit = analysis().limit
-    assert limit is not None
+    assert isinstance(limit, Limit)
     assert (limit.batch_size, limit.quantity) == (3584, "peak_tensor_bytes")
     room = limit.capacity_bytes - limit.beside_bytes
     assert limit.line.at(limit.batch_size) <= room < limit.line.at(3585)
@@ -43,8 +44,43 @@ def test_the_limit_is_where_the_line_of_the_peak_meets_the_memory() -> None:
 def test_the_limit_leaves_room_for_the_most_that_was_held_beside_the_tensors() -> None:
     step = {"peak_resident_bytes": lambda n: 2**20 * n + 2**30 * (2 if n == 64 else 1)}
     limit = analysis(step=step).limit
-    assert limit is not None
+    assert isinstance(limit, Limit)
     assert (limit.beside_bytes, limit.batch_size) == (2 * 2**30, 2048)
+
+
+#: Of the MNIST CNN on a CPU: up to 16 samples it is what the optimizer's tensors need.
+PEAKS = {8: 14_237_024, 16: 14_237_024, 32: 22_624_472, 64: 40_368_344, 128: 75_856_088}
+
+
+@pytest.mark.parametrize("sizes", [(8, 16, 32, 64, 128), (16, 32, 64, 128), (64, 128)])
+def test_the_limit_is_that_of_how_the_large_batches_grow(sizes: tuple[int, ...]) -> None:
+    made = analysis(
+        step={"peak_tensor_bytes": PEAKS.__getitem__, "peak_resident_bytes": lambda _: 2**30},
+        sizes=sizes,
+        machine={"capacity_bytes": 22 * 2**30},
+        most_samples=55_000,
+    )
+    assert isinstance(made.limit, Limit)
+    assert made.limit.line.slope == pytest.approx(554_496, rel=1e-3)
+    assert made.limit.batch_size == pytest.approx(21 * 2**30 / 554_496, rel=2e-3)
+
+
+def test_peaks_on_no_straight_line_give_no_limit() -> None:
+    bent = analysis(step={"peak_tensor_bytes": lambda n: 2**20 * n * (2 if n == 128 else 1)})
+    assert isinstance(bent.limit, UnknownLimit)
+    assert list(bent.limit.batch_sizes) == [64, 128, 256]
+    assert bent.limit.farthest is not None
+    assert bent.limit.farthest.batch_size == 128
+    nearly = analysis(step={"peak_tensor_bytes": lambda n: 2**20 * n + 2**21 * (n == 128)})
+    assert isinstance(nearly.limit, Limit)
+
+
+@pytest.mark.parametrize("slope", [0, -1])
+def test_peaks_that_do_not_rise_give_no_limit(slope: int) -> None:
+    step = {"peak_tensor_bytes": lambda n: 2**20 + slope * n}
+    limit = analysis(step=step).limit
+    assert isinstance(limit, UnknownLimit)
+    assert limit.farthest is None
 
 
 def test_a_trial_is_no_measurement() -> None:

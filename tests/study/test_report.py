@@ -214,6 +214,24 @@ def test_every_figure_is_there_as_svg_and_as_png(folder: Path) -> None:
     assert all(f"](figures/{path.name})" in report for path in svgs)
 
 
+def test_a_disturbed_point_is_marked_in_every_file_and_the_rule_stands_below_the_table(
+    tmp_path: Path, folder: Path
+) -> None:
+    busy = {"wall_time_ns": lambda n: 1e6 * n, "interruptions": lambda n: n * (n == 32)}
+    write_outputs(tmp_path, analysis(step=busy))
+    outcomes = {line[0]: line[-1] for line in tables(tmp_path)["The training step"][2:]}
+    assert outcomes == {str(n): f"finished{', disturbed' if n == 32 else ''}" for n in SIZES}
+    rule = "is *disturbed* if a thread had to leave its CPU more than 50 times per second"
+    assert rule in (tmp_path / "report.md").read_text("utf-8")
+    assert rule not in (folder / "report.md").read_text("utf-8")
+    for where, sizes in ((tmp_path, [32]), (folder, [])):
+        document = json.loads((where / "study.json").read_text("utf-8"))
+        assert document["disturbed_batch_sizes"] == sizes
+    drawn = (tmp_path / "figures" / "step_time.svg").read_text("utf-8")
+    assert "measured, disturbed" in drawn
+    assert "measured, disturbed" not in (folder / "figures" / "step_time.svg").read_text("utf-8")
+
+
 def test_one_point_is_enough_for_every_file(tmp_path: Path) -> None:
     write_outputs(tmp_path, analysis(sizes=SIZES[:1]))
     assert "## Findings" in (tmp_path / "report.md").read_text("utf-8")

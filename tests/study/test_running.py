@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lightning_profile import LayerProfiler, LayerSelectionError, Schedule
 from lightning_profile.study import Study, StudyError, in_this_process, run_study
+from lightning_profile.study.conduct import Plan, conduct
 from lightning_profile.study.out_of_memory import is_out_of_memory, requested_bytes
 from lightning_profile.study.point import STEP_NAME, Point, read_point, write_point
 from lightning_profile.study.training import Training, train_point
@@ -228,21 +229,48 @@ def test_other_settings_start_a_study_of_their_own(tmp_path: Path, other: dict[s
     assert second.folder.parent == first.folder.parent
 
 
-def test_the_limit_is_tried_where_it_is_asked_for(tmp_path: Path) -> None:
-    folder = study(tmp_path, [4, 8]).folder
+def test_the_console_says_which_points_were_disturbed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy = {"wall_time_ns": lambda _: 1e9, "interruptions": lambda n: 400 * (n == 16)}
+    plan = Plan(batch_sizes=[16, 32], settings={}, root=tmp_path)
+    conduct(data, plan, lambda _, size, path, is_trial: point(size, step=busy))
+    assert capsys.readouterr().out.splitlines()[1:3] == [
+        "  batch size 16: 1 s per step, disturbed by other programs or threads",
+        "  batch size 32: 1 s per step",
+    ]
+
+
+def with_peaks(folder: Path, bytes_per_sample: int) -> None:
+    """The points in ``folder`` as if that were their peaks, on a machine with 13 MiB."""
     for path in (folder / "points").glob("batch_size_*.json"):
         found = read_point(path)
         assert found is not None
-        peak = 2**20 * found.batch_size
+        peak = 2**20 + bytes_per_sample * found.batch_size
         values = {"peak_tensor_bytes": peak, "peak_resident_bytes": peak, "wall_time_ns": 1e6}
         document = json.loads(path.read_text("utf-8"))
         document["rows"][0]["values"] = values
-        document["machine"]["capacity_bytes"] = 2**20 * 12
+        document["machine"]["capacity_bytes"] = 2**20 * 13
         path.write_text(json.dumps(document), "utf-8")
+
+
+def test_the_limit_is_tried_where_it_is_asked_for(tmp_path: Path) -> None:
+    with_peaks(study(tmp_path, [4, 8]).folder, 2**20)
     made = study(tmp_path, [4, 8], find_limit=True).analysis
     assert (made.points[-1].batch_size, made.points[-1].is_trial) == (12, True)
     assert made.points[-1].status == "finished"
     assert made.batch_sizes == [4, 8]
+
+
+def test_where_the_peaks_tell_of_no_limit_none_is_tried_and_the_console_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_peaks(study(tmp_path, [4, 8]).folder, 0)
+    made = study(tmp_path, [4, 8], find_limit=True).analysis
+    assert [point.batch_size for point in made.points] == [4, 8]
+    assert (
+        "No larger batch is tried. How large a batch fits can't be told" in capsys.readouterr().out
+    )
 
 
 MISTAKES: list[tuple[list[Any], dict[str, Any], str]] = [

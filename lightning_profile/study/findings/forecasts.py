@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning_profile.report.units import format_bytes, format_time
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.findings.words import listed, percent, sizes
-from lightning_profile.study.prediction import Prediction
+from lightning_profile.study.prediction import Limit, Prediction, UnknownLimit
 from lightning_profile.study.projection import merged
 from lightning_profile.study.quantities import quantity
 from lightning_profile.study.series import row_name
@@ -53,33 +53,56 @@ def largest_fitting(analysis: Analysis) -> list[str]:
     limit = analysis.limit
     if limit is None:
         return []
-    memory = format_bytes(limit.capacity_bytes)
-    start = f"By the line of the {quantity(limit.quantity).title}"
-    if limit.beside_bytes:
-        start += f", beside which the process held at most {format_bytes(limit.beside_bytes)}"
-    if limit.is_all_data:
-        sentence = (
-            f"{start}, all {limit.batch_size:,} training samples should fit in one batch: memory, "
-            f"{memory}, sets no limit here"
-        )
-    else:
-        sentence = (
-            f"{start}, batches of up to {limit.batch_size:,} samples should fit in the {memory} "
-            "that the training can have"
-        )
+    if isinstance(limit, UnknownLimit):
+        return [why_no_limit(limit)]
     tried = [
         point
         for point in analysis.points
         if point.is_trial and point.batch_size == limit.batch_size
     ]
     if not tried:
-        return [f"{sentence}; this was not tried."]
+        return [f"{_should_fit(limit)}; this was not tried."]
     outcome = {
         "finished": "it was tried, and fits",
         "out of memory": "it was tried, and ran out of memory",
         "failed": f"it was tried, and failed for another reason ({tried[0].message})",
     }[tried[0].status]
-    return [f"{sentence}; {outcome}."]
+    return [f"{_should_fit(limit)}; {outcome}."]
+
+
+def why_no_limit(limit: UnknownLimit) -> str:
+    """A sentence."""
+    shown, farthest = quantity(limit.quantity), limit.farthest
+    through = f"the {shown.title} at {sizes(limit.batch_sizes)}"
+    if farthest is None:
+        why = f"{through} does not rise"
+    else:
+        why = (
+            f"{through} lies on no straight line: at {farthest.batch_size} it is "
+            f"{shown.format(farthest.value)}, on the line {shown.format(farthest.on_line)}"
+        )
+    return f"How large a batch fits can't be told: {why}."
+
+
+def _should_fit(limit: Limit) -> str:
+    memory = format_bytes(limit.capacity_bytes)
+    start = (
+        f"By the straight line through the {quantity(limit.quantity).title} at "
+        f"{sizes(limit.batch_sizes)}"
+    )
+    if len(limit.batch_sizes) == 2:
+        start += ", which are too few to tell whether it is one"
+    if limit.beside_bytes:
+        start += f", beside which the process held at most {format_bytes(limit.beside_bytes)}"
+    if limit.is_all_data:
+        return (
+            f"{start}, all {limit.batch_size:,} training samples should fit in one batch: memory, "
+            f"{memory}, sets no limit here"
+        )
+    return (
+        f"{start}, batches of up to {limit.batch_size:,} samples should fit in the {memory} "
+        "that the training can have"
+    )
 
 
 def projections(analysis: Analysis) -> list[str]:

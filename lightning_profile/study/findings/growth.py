@@ -147,10 +147,12 @@ def time_growth(analysis: Analysis) -> list[str]:
         series = analysis.time_of(row) if row in analysis.rows else None
         if series is None or series.line is None or series.line.r_squared is None:
             continue
-        line, left = series.line, analysis.departures[row, series.quantity.name]
+        line, values = series.line, series.undisturbed
+        found = analysis.departures[row, series.quantity.name]
+        left = [each for each in found if each.batch_size in values]
         r_squared = f"R² = {show_r_squared(line)}"
         what = f"The {series.quantity.title} of {row_name(row)}"
-        least, greatest = min(series.values.values()), max(series.values.values())
+        least, greatest = min(values.values()), max(values.values())
         if line.slope <= 0 or greatest < _THE_SAME * least:
             sentences.append(
                 f"{what} does not grow with the batch: it is between "
@@ -174,14 +176,15 @@ def time_growth(analysis: Analysis) -> list[str]:
 
 def _straight_part(series: Series) -> str:
     """How far it is straight from the smallest batch on, and what comes then."""
-    found = straight_part(list(series.values), list(series.values.values()), TOLERANCE_OF_TIMES)
+    values = series.undisturbed
+    found = straight_part(list(values), list(values.values()), TOLERANCE_OF_TIMES)
     if found is None:
         return "No three batch sizes from the smallest on lie on a line either."
     straight, line = found
-    after = [size for size in series.values if size > straight[-1]]
+    after = [size for size in values if size > straight[-1]]
     if not after:
         return f"All lie within a tenth of their value on {_slope(series, line)}."
-    ratio = float(series.values[after[0]] / line.at(after[0]))
+    ratio = float(values[after[0]] / line.at(after[0]))
     return (
         f"Up to batch size {straight[-1]} it is straight ({_slope(series, line)}); at {after[0]} "
         f"it is {times(ratio)} times what that line says."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lightning_profile.study.analysis import Analysis
+from lightning_profile.study.disturbance import OFTEN_PER_S
 from lightning_profile.study.findings.words import listed, sizes
 
-_OFTEN_PER_S = 50  # an idle machine has fewer than ten, a CPU that is shared hundreds
+_FEWEST = 2  # that a sentence about times compares
 
 
 def several_devices(analysis: Analysis) -> list[str]:
@@ -23,17 +24,15 @@ def several_devices(analysis: Analysis) -> list[str]:
 
 def interruptions(analysis: Analysis) -> list[str]:
     """At which batch sizes CPUs were often taken away from the training."""
-    interrupted = []
-    for size, row in analysis.rows.get(analysis.step, {}).items():
-        time_ns, count = row.values.get("wall_time_ns"), row.values.get("interruptions")
-        if time_ns and count is not None and count / (time_ns * 1e-9) > _OFTEN_PER_S:
-            interrupted.append(size)
-    if not interrupted:
+    disturbed = analysis.disturbed
+    if not disturbed:
         return []
+    left = len(analysis.batch_sizes) - len(disturbed)
+    others = ", and the others are too few for any" if left < _FEWEST else ""
     return [
-        f"At {sizes(interrupted)} a thread of the training had to leave its CPU, to other programs "
-        f"or to another thread, more than {_OFTEN_PER_S} times per second: times there tell what "
-        "else the machine did, too."
+        f"At {sizes(disturbed)} a thread of the training had to leave its CPU, to other programs "
+        f"or to another thread, more than {OFTEN_PER_S} times per second: times there tell what "
+        f"else the machine did, too. No finding about times is drawn from them{others}."
     ]
 
 

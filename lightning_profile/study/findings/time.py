@@ -19,7 +19,11 @@ def launch_bound(analysis: Analysis) -> list[str]:
     """Up to which batch size the device waits for the host."""
     sentences = []
     for row in _rows(analysis):
-        bounds = _bounds(analysis, row)
+        bounds = {
+            size: bound
+            for size, bound in _bounds(analysis, row).items()
+            if size not in analysis.disturbed
+        }
         launched = [size for size, bound in bounds.items() if bound == "launch"]
         if not launched:
             continue
@@ -84,9 +88,9 @@ def page_faults(analysis: Analysis) -> list[str]:
 def cheapest_batch(analysis: Analysis) -> list[str]:
     """At which batch size a sample takes the least time, and what it takes at the smallest."""
     series = analysis.time_of(analysis.step) if analysis.step in analysis.rows else None
-    if series is None or len(series.values) < 2:
+    if series is None or len(series.undisturbed) < 2:
         return []
-    per_sample = {size: value / size for size, value in series.values.items()}
+    per_sample = {size: value / size for size, value in series.undisturbed.items()}
     best = min(per_sample, key=lambda size: per_sample[size])
     smallest, largest = min(per_sample), max(per_sample)
     parts = []
@@ -125,7 +129,7 @@ def _distance(analysis: Analysis, name: str, words: str) -> list[str]:
             continue
         ratios = {
             size: value / roofline.values[size]
-            for size, value in series.values.items()
+            for size, value in series.undisturbed.items()
             if value and roofline.values.get(size)
         }
         if len(ratios) < 2:
