@@ -93,13 +93,12 @@ def _fitted(
     figure: Figure, key: Key, most_characters: int, *, most_columns: int
 ) -> tuple[Key, int]:
     """The key with names as short as the picture's width needs, and its number of columns."""
-    for columns in range(most_columns, 0, -1):
-        short = [(artist, shortened(name, most_characters)) for artist, name in key]
+    tries = [(columns, most_characters) for columns in range(most_columns, 0, -1)]
+    tries += [(1, fewer) for fewer in range(most_characters - 1, 0, -1)]
+    for columns, most in tries:
+        short = [(artist, shortened(name, most)) for artist, name in key]
         if _is_narrow_enough(figure, short, columns):
-            return short, columns
-    while not _is_narrow_enough(figure, short, columns) and most_characters > 1:
-        most_characters -= 1
-        short = [(artist, shortened(name, most_characters)) for artist, name in key]
+            break
     return short, columns
 
 

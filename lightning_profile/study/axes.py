@@ -5,7 +5,7 @@ No two lines differ by colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,30 +25,51 @@ from matplotlib.ticker import (
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.series import Series
 
-_INCHES = (3.5, 3.1)
+_WIDTH_INCHES = 3.5
+_FIRST_INCHES, _NEXT_INCHES = 3.1, 1.3  # height of a panel with title and legend, of one below it
+_MARGIN = 0.05  # of the range of batch sizes, to either side
 _FIT_DASHES = (0, (1.5, 2.5))
 _LINE_POINTS = 60  # a straight line is none on a logarithmic axis
 
 
 def new_axes(analysis: Analysis, title: str, unit: str) -> tuple[Figure, Axes]:
     """A figure of one panel over the study's batch sizes, each a tick."""
-    figure, axes = new_panel(title, unit)
+    figure, (axes,) = new_stack(analysis, title, [unit])
+    return figure, axes
+
+
+def new_stack(analysis: Analysis, title: str, units: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """Likewise with a panel for each of the units, one below the other."""
+    figure = _new_figure(_FIRST_INCHES + _NEXT_INCHES * (len(units) - 1))
+    panels = list(figure.subplots(len(units), sharex=True, squeeze=False).flat)
+    panels[0].set_title(title, loc="left")
+    for axes, unit in zip(panels, units, strict=True):
+        axes.set_ylabel(unit)
     axes.set_xlabel("batch size / samples")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator([float(size) for size in analysis.batch_sizes]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(plain_number))
-    return figure, axes
+    # Left to itself, the axis begins far below the smallest batch size where values have bars.
+    sizes = [*analysis.batch_sizes, *(each.batch_size for each in analysis.predictions)]
+    margin = max(2.0, max(sizes) / min(sizes)) ** _MARGIN
+    axes.set_xlim(min(sizes) / margin, max(sizes) * margin)
+    return figure, panels
 
 
 def new_panel(title: str, unit: str) -> tuple[Figure, Axes]:
     """A figure of one panel."""
-    figure = Figure(figsize=_INCHES, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure(_FIRST_INCHES)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left")
     axes.set_ylabel(unit)
     return figure, axes
+
+
+def _new_figure(height_inches: float) -> Figure:
+    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def draw_line(
@@ -145,6 +166,11 @@ def draw_fit(axes: Axes, series: Series, scale: float, label: str, colour: str) 
     axes.plot(sizes[shown], values[shown], color=colour, ls=_FIT_DASHES, label=label, zorder=2)
 
 
+def which_sizes(analysis: Analysis) -> str:
+    """The batch sizes whose times a straight line is drawn through, in a word."""
+    return "undisturbed" if analysis.disturbed else "all"
+
+
 def log_time_axis(axes: Axes) -> None:
     """Seconds as ms or µs."""
     log_axis(axes.yaxis, EngFormatter(unit="s", sep=" "))
@@ -160,10 +186,12 @@ def log_axis(axis: XAxis | YAxis, formatter: Formatter) -> None:
 
 
 def add_legend(axes: Axes) -> None:
-    """A legend below the panel: it never hides values."""
+    """A legend of all panels below the last: it never hides values."""
     figure = axes.get_figure(root=True)
     if figure is not None:  # beside the data, never over them
-        handles, labels = axes.get_legend_handles_labels()
+        found = [panel.get_legend_handles_labels() for panel in figure.axes]
+        handles = [each for some, _ in found for each in some]
+        labels = [each for _, some in found for each in some]
         firsts = {label: labels.index(label) for label in labels}  # of lines that mean the same
         figure.legend(
             [handles[position] for position in firsts.values()],

@@ -16,14 +16,12 @@ from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from lightning_profile.drawing.look import (
     BLACK,
-    BLUE,
     GREEN,
     ORANGE,
     PHASES,
     PURPLE,
     SKY,
     STYLE,
-    VERMILLION,
 )
 from lightning_profile.study.analysis import Analysis
 from lightning_profile.study.axes import (
@@ -31,14 +29,15 @@ from lightning_profile.study.axes import (
     draw_fit,
     draw_line,
     draw_markers,
-    draw_prediction,
     log_axis,
     log_time_axis,
     new_axes,
     plain_number,
+    which_sizes,
 )
 from lightning_profile.study.rate_figure import draw_rate
 from lightning_profile.study.series import RowKey
+from lightning_profile.study.step_figures import draw_step_memory, draw_step_time
 
 _CARD_COLOURS = (PURPLE, ORANGE, GREEN, SKY)
 _CARD_DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -73,7 +72,7 @@ def draw_figures(analysis: Analysis, folder: Path) -> list[Drawing]:
     folder.mkdir(parents=True, exist_ok=True)
     drawings = []
     with mpl.rc_context(STYLE):
-        for draw in (_step_time, _step_memory):
+        for draw in (draw_step_time, draw_step_memory):
             drawings += _written(folder, None, draw(analysis))
         for layer in analysis.in_detail:
             rows = [row for row in analysis.layer_rows if row[:2] == layer]
@@ -98,55 +97,6 @@ def _written(folder: Path, layer: tuple[str, str] | None, made: _Made) -> list[D
 
 def _file_name(layer: tuple[str, str]) -> str:
     return "".join(each if each.isalnum() or each in "-." else "_" for each in layer[1] or layer[0])
-
-
-def _step_time(analysis: Analysis) -> _Made:
-    series = analysis.time_of(analysis.step) if analysis.step in analysis.rows else None
-    if series is None:
-        return None
-    figure, axes = new_axes(analysis, "Wall time of a training step", "wall time / s")
-    draw_prediction(axes, analysis, series, 1e-9, SKY)
-    draw_fit(axes, series, 1e-9, f"straight line through {_which(analysis)}", BLACK)
-    draw_markers(axes, series, 1e-9, "measured", BLACK, "o")
-    log_time_axis(axes)
-    add_legend(axes)
-    return (
-        "time",
-        "Wall time of a training step that nobody recorded, and straight lines through "
-        f"{_which(analysis)} batch sizes and through the smaller half of them, curved as the axes "
-        "are logarithmic. Bars: least and greatest of several blocks of steps.",
-        figure,
-    )
-
-
-def _which(analysis: Analysis) -> str:
-    return "undisturbed" if analysis.disturbed else "all"
-
-
-def _step_memory(analysis: Analysis) -> _Made:
-    names = (
-        "peak_tensor_bytes",
-        "peak_allocated_bytes",
-        "peak_reserved_bytes",
-        "peak_resident_bytes",
-    )
-    found = [each for name in names if (each := analysis.of(analysis.step, name)) is not None]
-    if not found:
-        return None
-    figure, axes = new_axes(analysis, "Peak memory of the training", "memory / GiB")
-    looks = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"))
-    for series, (colour, marker) in zip(found, looks, strict=False):
-        draw_prediction(axes, analysis, series, 2**-30, colour)
-        draw_markers(axes, series, 2**-30, series.quantity.title, colour, marker)
-    axes.set_ylim(bottom=0)
-    add_legend(axes)
-    return (
-        "memory",
-        "Peaks of memory: of all tensors that a step makes, and of the whole training as the "
-        "allocator or the operating system counts it. The straight line is through the smaller "
-        "half of the batch sizes.",
-        figure,
-    )
 
 
 def _flop(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
@@ -240,7 +190,7 @@ def _time(analysis: Analysis, rows: Sequence[RowKey]) -> _Made:
         "time",
         "Time per step, median over the recorded steps with their least and greatest, above the "
         "least time that the device allows (its roofline). Dotted: the straight line through "
-        f"{_which(analysis)} batch sizes, curved as the axes are logarithmic."
+        f"{which_sizes(analysis)} batch sizes, curved as the axes are logarithmic."
         + (
             f" Projections, of both phases together, were not measured: {projected}."
             if projected

@@ -5,12 +5,13 @@ The plane is that of Williams et al., doi:10.1145/1498765.1498785.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
+from matplotlib.transforms import Bbox
 
 from lightning_profile.drawing.look import BLACK, PHASES
 from lightning_profile.report.units import format_rate
@@ -27,6 +28,7 @@ _MARGIN = 3.0  # of the intensities, to either side
 _EXACT = 1e-6  # of a rate that is computed back from a time
 # Of a batch size's name beside its marker, in points: phases lie close together.
 _SIDES: Sequence[tuple[Literal["left", "right"], int]] = (("left", 5), ("right", -5), ("left", 5))
+_HEIGHTS = (-2, 7, -11, 16, -20, 25, -29)  # likewise: the next where another name is
 _Place = tuple[float, float]  # intensity in FLOP/B, rate in FLOP/s
 
 
@@ -38,23 +40,14 @@ def draw_rate(analysis: Analysis, rows: Sequence[RowKey]) -> tuple[str, str, Fig
     figure, axes = new_panel(f"{rows[0][0]}: rate below the roofline", "rate")
     axes.set_xlabel("arithmetic intensity / (FLOP per byte)")
     _draw_roof(axes, analysis, rows, [x for found in places.values() for x, _ in found.values()])
-    for (row, found), (side, offset) in zip(places.items(), _SIDES, strict=False):
+    for row, found in places.items():
         colour, marker = PHASES[row[2]]
         intensities, rates = zip(*found.values(), strict=True)
         axes.plot(intensities, rates, color=colour, marker=marker, lw=0.8, label=row[2], zorder=3)
-        for size in sorted({min(found), max(found)}):
-            axes.annotate(
-                str(size),
-                found[size],
-                xytext=(offset, -2),
-                textcoords="offset points",
-                ha=side,
-                fontsize="small",
-                color=colour,
-            )
     log_axis(axes.xaxis, FuncFormatter(plain_number))
     log_axis(axes.yaxis, EngFormatter(unit="FLOP/s", sep=" "))
     add_legend(axes)
+    _name_ends(axes, places)
     return (
         "rate",
         "FLOPs per second against FLOPs per byte of compulsory traffic, from the smallest batch "
@@ -62,6 +55,32 @@ def draw_rate(analysis: Analysis, rows: Sequence[RowKey]) -> tuple[str, str, Fig
         "left of its bend the memory is the limit, to the right the arithmetic.",
         figure,
     )
+
+
+def _name_ends(axes: Axes, places: Mapping[RowKey, Mapping[int, _Place]]) -> None:
+    """The smallest and the largest batch size beside their markers, no name on another."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        return
+    figure.draw_without_rendering()  # now it is known which markers lie close together
+    taken: list[Bbox] = []
+    for (row, found), (side, right) in zip(places.items(), _SIDES, strict=False):
+        for size in sorted({min(found), max(found)}):
+            name = axes.annotate(
+                str(size),
+                found[size],
+                xytext=(right, _HEIGHTS[0]),
+                textcoords="offset points",
+                ha=side,
+                fontsize="small",
+                color=PHASES[row[2]][0],
+            )
+            for up in _HEIGHTS:
+                name.set_position((right, up))
+                box = name.get_window_extent()
+                if not box.count_overlaps(taken):
+                    break
+            taken.append(box)
 
 
 def _places(analysis: Analysis, row: RowKey) -> dict[int, _Place]:
