@@ -16,6 +16,9 @@ _MOST_ROWS = 14  # of a picture with bars: those are the largest
 _MOST_OPERATORS = 6  # of a picture without kernels, beside all others
 _MEMORY_KINDS = ("of these, allocated", "rounding", "other, kept", "other, temporary")
 _OTHER = "other"
+# The own time of a range, such as an optimizer's step with Lightning's closure in it, is Python's.
+_RANGES = ("Optimizer.", "lightning_profile.")
+_PYTHON = "Python between operators"
 _AROUND_A_NODE = "autograd::engine::evaluate_function: "  # what the engine does around it
 
 
@@ -214,7 +217,7 @@ def _operator_times(row: Comparison) -> dict[str, int] | None:
     times: defaultdict[str, int] = defaultdict(int)
     for use in row.measured.operators:
         name = use.name.removeprefix(_AROUND_A_NODE).removeprefix("aten::")
-        times[name] += use.cpu_time_ns
+        times[_PYTHON if name.startswith(_RANGES) else name] += use.cpu_time_ns
     return times
 
 

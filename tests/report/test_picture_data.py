@@ -155,6 +155,19 @@ def test_what_the_engine_does_around_a_node_is_shown_as_the_nodes() -> None:
     ]
 
 
+def test_time_within_ranges_that_torch_and_we_mark_is_pythons() -> None:
+    names = ["Optimizer.step#SGD.step", "lightning_profile.step 3", "aten::add"]
+    use = measurement(
+        operator_sums=OperatorSums(
+            counts=dict.fromkeys(names, 1),
+            cpu_times_ns=dict.fromkeys(names, 1000),
+            device_times_ns=None,
+        )
+    )
+    data = picture_data(result(comparison(measured=use)))["kernels"]
+    assert data["rows"][0]["parts"] == {"Python between operators": 2000, "add": 1000, "other": 0}
+
+
 def test_of_many_rows_the_largest_are_drawn_and_the_rest_is_said() -> None:
     data = picture_data(result(*layers(60)))["kernels"]
     assert [row["name"] for row in data["rows"]] == [
