@@ -64,7 +64,7 @@ STUDY_READS = {
 STUDY = PACKAGE / "study"
 STUDY_TRAINS = {"training.py", "clock.py", "run.py"}  # the files that know Lightning
 ONLY_IN = {
-    "matplotlib": {"figures.py", "rate_figure.py", "axes.py"},
+    "matplotlib": {"figures.py", "rate_figure.py", "step_figures.py", "axes.py"},
     "jinja2": {"report.py"},
     "markdown_it": {"report.py"},
 }

@@ -370,6 +370,8 @@ def test_with_too_few_undisturbed_points_there_is_no_finding_about_times() -> No
     assert sentence.endswith(
         "No finding about times is drawn from them, and the others are too few for any."
     )
+    (of_all,) = interruptions(analysis(step=step, sizes=(32, 64)))
+    assert of_all.endswith("No finding about times is drawn from them.")  # there are no others
     for find in (time_growth, cheapest_batch, distance_from_roofline):
         assert find(made) == []
     assert "time" not in "".join(predictions(made))

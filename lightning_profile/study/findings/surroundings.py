@@ -28,7 +28,7 @@ def interruptions(analysis: Analysis) -> list[str]:
     if not disturbed:
         return []
     left = len(analysis.batch_sizes) - len(disturbed)
-    others = ", and the others are too few for any" if left < _FEWEST else ""
+    others = ", and the others are too few for any" if 0 < left < _FEWEST else ""
     return [
         f"At {sizes(disturbed)} a thread of the training had to leave its CPU, to other programs "
         f"or to another thread, more than {OFTEN_PER_S} times per second: times there tell what "
