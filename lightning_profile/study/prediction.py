@@ -119,8 +119,8 @@ def predict_limit(
         most_samples: What the training data has; ``None`` if unknown.
 
     Returns:
-        It; why there is none if the line does not rise, or three values or more leave it by more
-        than a tenth; ``None`` if memory or two peaks are unknown.
+        It; why there is none if the line does not rise, or one of three values or more leaves it
+        by more than a tenth of the largest; ``None`` if memory or two peaks are unknown.
     """
     measured = [point for point in points if point.is_measured and point.machine is not None]
     capacities = [point.machine.capacity_bytes for point in measured if point.machine is not None]
@@ -158,11 +158,16 @@ def predict_limit(
 
 
 def _farthest(line: Line, values: Mapping[int, int]) -> Departure | None:
-    """The value that leaves the line by the most; ``None`` if none does by more than a tenth."""
+    """The value that leaves the line by the most; ``None`` if none does by more than a tenth.
+
+    That is a tenth of the largest value, as the line is to be followed from there: an allocator's
+    segments are much of a small batch's memory and little of a large one's.
+    """
+    tolerated = TOLERANCE_OF_TIMES * max(values.values())
     left = [
         Departure(batch_size=size, value=value, on_line=float(line.at(size)))
         for size, value in values.items()
-        if abs(value - line.at(size)) > TOLERANCE_OF_TIMES * value
+        if abs(value - line.at(size)) > tolerated
     ]
     return max(left, key=lambda each: abs(each.share), default=None)
 

@@ -73,6 +73,9 @@ def test_peaks_on_no_straight_line_give_no_limit() -> None:
     assert bent.limit.farthest.batch_size == 128
     nearly = analysis(step={"peak_tensor_bytes": lambda n: 2**20 * n + 2**21 * (n == 128)})
     assert isinstance(nearly.limit, Limit)
+    # Much of the smallest of them, as an allocator's segment may be, and little of the largest.
+    segment = analysis(step={"peak_tensor_bytes": lambda n: 2**20 * (n + 20 * (n == 64))})
+    assert isinstance(segment.limit, Limit)
 
 
 @pytest.mark.parametrize("slope", [0, -1])
