@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 from pathlib import Path
 from typing import Protocol
 
+from lightning_profile.report import whole_files
 from lightning_profile.report.run_folder import RunFolder
 
 _LEVEL = 6  # zlib's own; gzip's, 9, takes five times as long for an eighth less
@@ -42,15 +42,7 @@ class TraceFiles:
         """
         self._of_last_windows.pop(stage, None)
         path = self._folder.claim() / file_name(stage)
-        content = gzip.compress(trace.text().encode("utf-8"), _LEVEL)
-        unfinished = path.with_name(f"{path.name}.part")
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):  # such as that there is none
-                unfinished.unlink()
-            raise
+        whole_files.replace(path, gzip.compress(trace.text().encode("utf-8"), _LEVEL))
         self._of_last_windows[stage] = path.absolute()
 
     def of_last_window(self, stage: str) -> Path | None:

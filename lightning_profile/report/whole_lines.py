@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning_profile.report import whole_files
+
 
 def append(path: Path, text: str) -> None:
     """Append all of ``text``, or nothing: where the disk is full, what did fit is taken back.
@@ -28,9 +30,7 @@ def replace(path: Path, text: str) -> None:
     Raises:
         OSError: If it can't be written; the file is then as it was.
     """
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    whole_files.replace(path, text.encode("utf-8"))
 
 
 def has_content(path: Path) -> bool:

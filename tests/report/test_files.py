@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning_profile import Schedule
-from lightning_profile.report import RunFolder, new_version
+from lightning_profile.report import RunFolder, new_version, whole_lines
 from lightning_profile.report.csv_file import CSV_NAME, CsvFile
 from lightning_profile.report.json_lines import JSON_NAME, JsonLinesFile
 from tests.conftest import as_document
@@ -174,3 +174,11 @@ def test_another_training_in_the_same_folder_leaves_earlier_rows_alone(
         JsonLinesFile(folder, [LAYER], Schedule()).write(result())
     assert len(read(tmp_path / CSV_NAME)) == 2
     assert len(as_document(tmp_path / JSON_NAME)["windows"]) == 2
+
+
+def test_what_can_not_take_a_files_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a_folder"
+    (path / "full").mkdir(parents=True)
+    with pytest.raises(OSError, match="a_folder"):
+        whole_lines.replace(path, "text\n")
+    assert [each.name for each in tmp_path.iterdir()] == ["a_folder"]
