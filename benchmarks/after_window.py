@@ -33,10 +33,10 @@ from typing import Any
 os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch comes
 
 import torch
-from overhead import MODELS, BatchesOnDevice, Clock
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from spread import describe, spread
+from trainings import MODELS, BatchesOnDevice, Clock, add_epoch_arguments
 
 from lightning_profile import LayerProfiler
 
@@ -90,11 +90,7 @@ def in_own_process(way: str) -> float:
 def main() -> None:
     """Run the rounds, print the ratios, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", choices=MODELS, default="mnist")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--layers", nargs="+", default=["Conv2d-2"])
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=468)
+    add_epoch_arguments(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--way", help=argparse.SUPPRESS)

@@ -40,10 +40,10 @@ from typing import Any
 os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch comes
 
 import torch
-from overhead import MODELS, BatchesOnDevice
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from spread import describe, spread
+from trainings import MODELS, BatchesOnDevice
 
 from lightning_profile import LayerProfiler, Schedule, pipeline
 from lightning_profile.measurement import window

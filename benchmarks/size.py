@@ -21,10 +21,10 @@ os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # befo
 
 import warnings
 
-from overhead import MODELS, BatchesOnDevice
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainings import MODELS, BatchesOnDevice
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.records import Layer, WindowResult

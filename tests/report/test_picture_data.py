@@ -45,6 +45,16 @@ def layers(number: int, **values: object) -> list[Comparison]:
     ]
 
 
+def of_operators(*names: str) -> Comparison:
+    """A row in which each of them ran once, for a microsecond."""
+    sums = OperatorSums(
+        counts=dict.fromkeys(names, 1),
+        cpu_times_ns=dict.fromkeys(names, 1000),
+        device_times_ns=None,
+    )
+    return comparison(measured=measurement(operator_sums=sums))
+
+
 def test_a_point_is_the_achieved_rate_over_the_intensity() -> None:
     data = picture_data(result(comparison(roofline=ROOFLINE), ceilings=CEILINGS))["roofline"]
     (point,) = data["points"]
@@ -140,15 +150,8 @@ def test_without_a_device_the_longest_operators_are_named_and_the_rest_is_one() 
 
 def test_what_the_engine_does_around_a_node_is_shown_as_the_nodes() -> None:
     around = "autograd::engine::evaluate_function: "
-    names = [f"{around}AddBackward0", "AddBackward0", "aten::add"]
-    use = measurement(
-        operator_sums=OperatorSums(
-            counts=dict.fromkeys(names, 1),
-            cpu_times_ns=dict.fromkeys(names, 1000),
-            device_times_ns=None,
-        )
-    )
-    data = picture_data(result(comparison(measured=use)))["kernels"]
+    names = (f"{around}AddBackward0", "AddBackward0", "aten::add")
+    data = picture_data(result(of_operators(*names)))["kernels"]
     assert data["kinds"] == ["AddBackward0", "add"]
     assert [row["parts"] for row in data["rows"]] == [
         {"AddBackward0": 2000, "add": 1000, "other": 0}
@@ -156,15 +159,8 @@ def test_what_the_engine_does_around_a_node_is_shown_as_the_nodes() -> None:
 
 
 def test_time_within_ranges_that_torch_and_we_mark_is_pythons() -> None:
-    names = ["Optimizer.step#SGD.step", "lightning_profile.step 3", "aten::add"]
-    use = measurement(
-        operator_sums=OperatorSums(
-            counts=dict.fromkeys(names, 1),
-            cpu_times_ns=dict.fromkeys(names, 1000),
-            device_times_ns=None,
-        )
-    )
-    data = picture_data(result(comparison(measured=use)))["kernels"]
+    names = ("Optimizer.step#SGD.step", "lightning_profile.step 3", "aten::add")
+    data = picture_data(result(of_operators(*names)))["kernels"]
     assert data["rows"][0]["parts"] == {"Python between operators": 2000, "add": 1000, "other": 0}
 
 
@@ -179,12 +175,8 @@ def test_of_many_rows_the_largest_are_drawn_and_the_rest_is_said() -> None:
 def test_what_is_inside_of_a_container_is_not_drawn_twice() -> None:
     body = replace(LAYER, qualified_name="body", display_name="Body-1", is_container=True)
     model = replace(LAYER, qualified_name="(model)", display_name="Model-1", is_container=True)
-    use = measurement(
-        operator_sums=OperatorSums(
-            counts={"aten::add": 1}, cpu_times_ns={"aten::add": 1000}, device_times_ns=None
-        )
-    )
-    rows = [comparison(layer=each, measured=use) for each in (model, body, LAYER)]
+    use = of_operators("aten::add")
+    rows = [replace(use, layer=each) for each in (model, body, LAYER)]
     data = picture_data(result(*rows))["kernels"]
     assert [row["name"] for row in data["rows"]] == ["Conv2d-2 forward"]
     alone = picture_data(result(rows[1]))["kernels"]
