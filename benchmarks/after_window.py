@@ -4,11 +4,11 @@
     python benchmarks/after_window.py --model resnet50 --steps 40 --batch_size 64
 
 What torch.profiler switches on once may stay on, and then a bare epoch of the same process is no
-measure. So here each training has a process of its own: two bare epochs, one with the callback, two
-bare epochs. The ratio of the median step of the last to that of the second epoch is what counts,
-beside the same of a process without the callback, where it says how the machine drifted. On an
-NVIDIA GPU a third way has TEARDOWN_CUPTI=1 in its environment: torch.profiler then lets CUDA's
-tracing library go when a recording ends. The ways take turns; medians of the rounds, with their
+measure. So here each training has a process of its own: bare epochs, one with the callback, bare
+epochs again. The ratio of the median step after it to the median step before is what counts, beside
+the same of a process without the callback, where it says how the machine drifted. On an NVIDIA GPU
+a third way has TEARDOWN_CUPTI=0 in its environment, as a user may who wants CUDA's tracing library
+to stay attached when a recording ends. The ways take turns; medians of the rounds, with their
 quartiles.
 """
 
@@ -40,12 +40,13 @@ from trainings import MODELS, BatchesOnDevice, Clock, add_epoch_arguments
 
 from lightning_profile import LayerProfiler
 
-NOTHING, CALLBACK, TEARDOWN = "no callback", "callback", "callback, TEARDOWN_CUPTI=1"
-_SETTING = {"TEARDOWN_CUPTI": "1"}
+NOTHING, CALLBACK, ATTACHED = "no callback", "callback", "callback, TEARDOWN_CUPTI=0"
+_SETTING = {"TEARDOWN_CUPTI": "0"}
+_EPOCHS = 3  # before and after
 
 
-def median_step_s(args: argparse.Namespace, callbacks: list[Callback]) -> float:
-    """Of one epoch."""
+def steps_s(args: argparse.Namespace, callbacks: list[Callback]) -> list[float]:
+    """What each step of one epoch took."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         Trainer(
@@ -63,22 +64,22 @@ def median_step_s(args: argparse.Namespace, callbacks: list[Callback]) -> float:
             BatchesOnDevice(args.model, args.device, args.steps, args.batch_size),
         )
     moments = [*clock.starts, clock.end]
-    return statistics.median(end - start for start, end in itertools.pairwise(moments))
+    return [end - start for start, end in itertools.pairwise(moments)]
 
 
 def train(way: str, args: argparse.Namespace) -> float:
     """After over before, in this process."""
-    median_step_s(args, [])  # the first epoch of a process is slow
-    before = median_step_s(args, [])
-    median_step_s(args, [] if way == NOTHING else [LayerProfiler(args.layers)])
-    median_step_s(args, [])
-    return median_step_s(args, []) / before
+    steps_s(args, [])  # the first epoch of a process is slow
+    before = [step for _ in range(_EPOCHS) for step in steps_s(args, [])]
+    steps_s(args, [] if way == NOTHING else [LayerProfiler(args.layers)])
+    after = [step for _ in range(_EPOCHS) for step in steps_s(args, [])]
+    return statistics.median(after) / statistics.median(before)
 
 
 def in_own_process(way: str) -> float:
     """The same in a process of its own, with the arguments of this one."""
     environment = {name: value for name, value in os.environ.items() if name not in _SETTING}
-    if way == TEARDOWN:
+    if way == ATTACHED:
         environment |= _SETTING
     command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
     done = subprocess.run(  # noqa: S603  (this program)
@@ -100,7 +101,7 @@ def main() -> None:
     if args.way is not None:
         print(train(args.way, args))
         return
-    ways = [NOTHING, CALLBACK] + ([TEARDOWN] if args.device == "cuda" else [])
+    ways = [NOTHING, CALLBACK] + ([ATTACHED] if args.device == "cuda" else [])
     ratios: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(args.rounds):
         for way in random.sample(ways, len(ways)):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from torch._C._profiler import RecordScope, _EventType
+from torch._C._profiler import RecordScope, _ExtraFields_Allocation, _ExtraFields_TorchOp
 from torch.profiler import record_function
 
 from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
@@ -24,7 +24,10 @@ from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork, 
 from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.records import Allocation, Op
 
-_OPERATOR, _ALLOCATION = _EventType.TorchOp, _EventType.Allocation
+# Events are told apart by the class of their fields, and scopes by their numbers: to compare the
+# members of torch's enumerations takes a microsecond each, and that for every event.
+_OPERATOR, _ALLOCATION = _ExtraFields_TorchOp, _ExtraFields_Allocation
+_RANGE, _AUTOGRAD_NODE = RecordScope.USER_SCOPE.value, RecordScope.BACKWARD_FUNCTION.value
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
 STEP_BEGINS, STEP_ENDS = " begins", " ends"
 _RUNTIME_CALLS = "cu"  # CUDA's runtime and driver: cudaLaunchKernel, cuLaunchKernelEx
@@ -93,7 +96,9 @@ class _Reader:
             event = outer.pop()
             if event.name.startswith(STEP_MARK):
                 (begins if event.name.endswith(STEP_BEGINS) else ends).append(event)
-            elif event.tag != _OPERATOR or event.extra_fields.scope == RecordScope.USER_SCOPE:
+                continue
+            fields = event.extra_fields
+            if type(fields) is not _OPERATOR or fields.scope.value == _RANGE:
                 outer.extend(event.children[::-1])  # a range of the user's may be around a step
         if not begins or len(begins) != len(ends):
             raise LostWindowError("another profiler")
@@ -105,12 +110,12 @@ class _Reader:
     def read(self, events: Iterable[Any]) -> None:
         """Append the roots ``events`` and all below them that began within a step."""
         below = _sort(events)
-        for event in below.operators:
-            self._read_operator(event, parent=None, is_counted=False)
-        for event in below.allocations:  # outside of every operator
+        for event, fields in below.operators:
+            self._read_operator(event, fields, parent=None, is_counted=False)
+        for event, fields in below.allocations:  # outside of every operator
             step = self._step_at(event.start_time_ns)
             if step is not None:
-                self.ops.append(_loose_allocation(event, step.number))
+                self.ops.append(_loose_allocation(event, fields, step.number))
         self._read_loose_launches(below.device_events)
 
     def _read_loose_launches(self, device_events: Sequence[Any]) -> None:
@@ -126,22 +131,24 @@ class _Reader:
             if step is not None and (launched.kernels or launched.has_graph):
                 self.ops.append(_loose_launch(call, step.number, launched))
 
-    def _read_operator(self, event: Any, *, parent: int | None, is_counted: bool) -> None:
+    def _read_operator(
+        self, event: Any, fields: Any, *, parent: int | None, is_counted: bool
+    ) -> None:
+        start_ns, children, name = event.start_time_ns, event.children, event.name
         # By its own time: below a picture of a step there can be operators of the next one.
-        step = self._step_at(event.start_time_ns)
+        step = self._step_at(start_ns)
         if step is None:
             # A range of the user's may be around a step, or a device's picture below an
             # operator of the warm-up have what the host did in the step below it.
-            self.read(event.children)
+            self.read(children)
             return
-        if event.name.startswith(STEP_MARK):
-            if event.name.endswith(STEP_BEGINS):
+        if name.startswith(STEP_MARK):
+            if name.endswith(STEP_BEGINS):
                 step.position = len(self.ops)
                 self.ops.append(_whole_step(event, step))
             return
         if parent is None and event.start_tid == step.thread:
             parent = step.position
-        name, fields, children = event.name, event.extra_fields, event.children
         # Missing for work that others report and that ends after the window (a reduction of
         # gradients between processes): such an operator has times, but no arguments.
         flat = self._flat.get((event.correlation_id, name), NO_ARGUMENTS)
@@ -165,11 +172,11 @@ class _Reader:
                 parent=parent,
                 call=int(name[len(CALL_MARK) :]) if name.startswith(CALL_MARK) else None,
                 thread=flat.start_thread_id() if is_numbered else None,
-                start_ns=event.start_time_ns,
+                start_ns=start_ns,
                 end_ns=event.end_time_ns,
                 sequence_number=sequence_number if is_numbered else None,
                 forward_thread=(flat.fwd_thread_id() or None) if is_numbered else None,
-                is_autograd_node=is_numbered and fields.scope == RecordScope.BACKWARD_FUNCTION,
+                is_autograd_node=is_numbered and fields.scope.value == _AUTOGRAD_NODE,
                 counted_flop=counted[0],
                 counted_elementwise_flop=counted[1],
                 is_uncounted=is_unknown,
@@ -177,11 +184,11 @@ class _Reader:
                 launched=launched.kernels,
                 launches_graph=launched.has_graph,
                 product=_product(flat.shapes()) if name == "aten::mm" else None,
-                allocations=tuple(_allocation(child) for child in below.allocations),
+                allocations=tuple(_allocation(*child) for child in below.allocations),
             )
         )
-        for child in below.operators:
-            self._read_operator(child, parent=position, is_counted=is_counted)
+        for child, child_fields in below.operators:
+            self._read_operator(child, child_fields, parent=position, is_counted=is_counted)
 
     def _step_at(self, time_ns: int) -> _Step | None:
         position = bisect.bisect_right(self._step_starts, time_ns) - 1
@@ -199,10 +206,10 @@ class _Step:
 
 
 class _Below(NamedTuple):
-    """What lies directly below an operator, by kind."""
+    """What lies directly below an operator, by kind; the first two with their fields."""
 
-    operators: list[Any]
-    allocations: list[Any]
+    operators: list[tuple[Any, Any]]
+    allocations: list[tuple[Any, Any]]
     device_events: list[Any]  # runtime calls, what they launched, pictures of ranges
 
 
@@ -219,11 +226,12 @@ def _sort(events: Iterable[Any]) -> _Below:
     unsorted = list(events)[::-1]
     while unsorted:
         event = unsorted.pop()
-        kind = event.tag
-        if kind == _OPERATOR:
-            below.operators.append(event)
-        elif kind == _ALLOCATION:
-            below.allocations.append(event)
+        fields = event.extra_fields
+        kind = type(fields)
+        if kind is _OPERATOR:
+            below.operators.append((event, fields))
+        elif kind is _ALLOCATION:
+            below.allocations.append((event, fields))
         else:
             below.device_events.append(event)
             unsorted.extend(event.children[::-1])
@@ -239,8 +247,7 @@ def _product(shapes: Sequence[Sequence[int]]) -> tuple[int, int, int] | None:
     return rows, contracted, columns
 
 
-def _allocation(event: Any) -> Allocation:
-    fields = event.extra_fields
+def _allocation(event: Any, fields: Any) -> Allocation:
     reserved_bytes = fields.total_reserved or None
     return Allocation(
         time_ns=event.start_time_ns,
@@ -252,10 +259,10 @@ def _allocation(event: Any) -> Allocation:
     )
 
 
-def _loose_allocation(event: Any, step: int) -> Op:
+def _loose_allocation(event: Any, fields: Any, step: int) -> Op:
     """A block allocated or freed outside of every operator."""
     time_ns = event.start_time_ns
-    return _plain(event.name, step, time_ns, time_ns, allocations=(_allocation(event),))
+    return _plain(event.name, step, time_ns, time_ns, allocations=(_allocation(event, fields),))
 
 
 def _loose_launch(call: Any, step: int, launched: Launched) -> Op:

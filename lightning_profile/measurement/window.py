@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.autograd import profiler as autograd_profiler
 from torch.profiler import ProfilerActivity
 from torch.profiler.profiler import _KinetoProfile
 
 from lightning_profile.measurement.calls import CallRecorder
 from lightning_profile.measurement.chrome_trace import ChromeTrace
+from lightning_profile.measurement.cupti import let_go_of_cupti
 from lightning_profile.measurement.graph import backward_graph
 from lightning_profile.measurement.invocations import Invocation
 from lightning_profile.measurement.other_profilers import (
@@ -128,9 +131,22 @@ class Window:
         if not self._is_recording:
             return
         self._lost_to = self._taken_by()
-        if self._lost_to is None:  # to stop ours would stop theirs
+        try:
+            if self._lost_to is None:  # to stop ours would stop theirs
+                with let_go_of_cupti() if self._has_device else contextlib.nullcontext():
+                    self._end_session()
+        finally:
+            self._is_recording = False
+
+    def _end_session(self) -> None:
+        try:
             self._profile.stop_trace()
-        self._is_recording = False
+        finally:
+            # torch waits for the device before it ends the session, which raises where a kernel
+            # has failed; and a session that is open when the process ends crashes it.
+            if is_profiler_running():
+                torch._C._autograd._disable_profiler()
+                autograd_profiler._run_on_profiler_stop()  # type: ignore[no-untyped-call]
 
     def _taken_by(self) -> str | None:
         """The profiler that took the session; it may be gone by now."""

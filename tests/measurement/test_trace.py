@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from torch._C._autograd import DeviceType
-from torch._C._profiler import RecordScope, _EventType
+from torch._C._profiler import RecordScope
 
 from lightning_profile.measurement.arguments import WithLists
 from lightning_profile.measurement.other_profilers import LostWindowError
@@ -21,6 +21,23 @@ from lightning_profile.records import Kernel
 
 WORKSPACE, OUTPUT = 11_149_824, 18_874_368
 _KERNEL_NAME = "sm80_xmma_fprop_implicit_gemm"
+
+
+class OperatorFields(SimpleNamespace):
+    """Stands in for torch's class, which can't be made."""
+
+
+class AllocationFields(SimpleNamespace):
+    """As above."""
+
+
+FIELDS = {"TorchOp": OperatorFields, "Allocation": AllocationFields, "Kineto": SimpleNamespace}
+
+
+@pytest.fixture(autouse=True)
+def _fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_profile.measurement.trace._OPERATOR", OperatorFields)
+    monkeypatch.setattr("lightning_profile.measurement.trace._ALLOCATION", AllocationFields)
 
 
 @dataclass
@@ -38,10 +55,6 @@ class Event:
     scope: RecordScope = RecordScope.FUNCTION
 
     @property
-    def tag(self) -> _EventType:
-        return _EventType.__members__[self.kind]
-
-    @property
     def start_time_ns(self) -> int:
         return self.start
 
@@ -57,7 +70,7 @@ class Event:
 
     @property
     def extra_fields(self) -> SimpleNamespace:
-        return SimpleNamespace(
+        return FIELDS[self.kind](
             sequence_number=-1,
             scope=self.scope,
             ptr=77 if abs(self.size) == WORKSPACE else 99,
