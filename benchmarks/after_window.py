@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import itertools
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ _SETTING = {"TEARDOWN_CUPTI": "0"}
 _EPOCHS = 3  # before and after
 
 
-def steps_s(args: argparse.Namespace, callbacks: list[Callback]) -> list[float]:
-    """What each step of one epoch took."""
+def steps_s(
+    args: argparse.Namespace, epochs: int, callbacks: Sequence[Callback] = ()
+) -> list[float]:
+    """What each step of ``epochs`` took."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         Trainer(
-            max_epochs=1,
+            max_epochs=epochs,
             accelerator="gpu" if args.device == "cuda" else "cpu",
             devices=1,
             callbacks=[clock, *callbacks],
@@ -63,16 +65,15 @@ def steps_s(args: argparse.Namespace, callbacks: list[Callback]) -> list[float]:
             MODELS[args.model](),
             BatchesOnDevice(args.model, args.device, args.steps, args.batch_size),
         )
-    moments = [*clock.starts, clock.end]
-    return [end - start for start, end in itertools.pairwise(moments)]
+    return [step for epoch in clock.epochs for step in epoch.steps_s]
 
 
 def train(way: str, args: argparse.Namespace) -> float:
     """After over before, in this process."""
-    steps_s(args, [])  # the first epoch of a process is slow
-    before = [step for _ in range(_EPOCHS) for step in steps_s(args, [])]
-    steps_s(args, [] if way == NOTHING else [LayerProfiler(args.layers)])
-    after = [step for _ in range(_EPOCHS) for step in steps_s(args, [])]
+    steps_s(args, 1)  # the first epoch of a process is slow
+    before = steps_s(args, _EPOCHS)
+    steps_s(args, 1, [] if way == NOTHING else [LayerProfiler(args.layers)])
+    after = steps_s(args, _EPOCHS)
     return statistics.median(after) / statistics.median(before)
 
 

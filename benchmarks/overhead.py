@@ -3,14 +3,15 @@
     python benchmarks/overhead.py --model mnist --rounds 9
     python benchmarks/overhead.py --model resnet50 --steps 30 --rounds 5
 
-Each round trains one epoch in every way below, in an order that is drawn anew, and takes the ratio
-to the bare epoch of the same round; the medians of the ratios count, with their quartiles, as
-absolute times depend on the machine. The ratio of the process's CPU time depends less on what else
-runs there. Whole epochs scatter by more than the callback costs, so the window is measured by
+Each round trains in every way below, in an order that is drawn anew, and takes the ratio of the
+last epoch to the bare one of the same round; the medians of the ratios count, with their quartiles,
+as absolute times depend on the machine. The ratio of the process's CPU time depends less on what
+else runs there. Whole epochs scatter by more than the callback costs, so the window is measured by
 itself, too: the steps from its warm-up to the one after it, less as many steps of the same epoch,
-as a share of the epoch. What a process's first recording leaves behind, every way has: that is
-``after_window.py``'s. The images are on the device from the start. The JSON is written anew
-after each round.
+as a share of the epoch, in a training's first epoch and in its later ones. A bare epoch is one of a
+process in which nothing is attached: what other profilers leave behind is let go of before the next
+way has its turn. The images are on the device from the start. The JSON is written anew after each
+round.
 """
 
 from __future__ import annotations
@@ -37,20 +38,24 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from spread import describe, spread
 from torch.profiler import profile, schedule
-from trainings import MODELS, BatchesOnDevice, Clock, add_epoch_arguments
+from trainings import MODELS, BatchesOnDevice, Clock, Epoch, add_epoch_arguments
 
 from lightning_profile import LayerProfiler, Schedule
+from lightning_profile.measurement import Window
 
-BARE, WINDOW = "bare", "callback, in its window"
+BARE, OUTSIDE, WINDOW = "bare", "callback, outside its window", "callback, in its window"
 DEEPSPEED = "DeepSpeed's flops profiler, every step"
 WAYS = (
     BARE,
-    "callback, outside its window",
+    OUTSIDE,
     WINDOW,
     "Lightning's PyTorchProfiler",
     "torch.profiler, every step",
     DEEPSPEED,
 )
+
+
+_LEAVES_NOTHING = (BARE, OUTSIDE, WINDOW, DEEPSPEED)
 
 
 class EveryStep(Callback):
@@ -96,12 +101,12 @@ class DeepSpeedEveryStep(Callback):
         self._profiler.end_profile()
 
 
-def run_epoch(way: str, args: argparse.Namespace, folder: str) -> Clock:
-    """One epoch in one way; the first of the callbacks holds the clock."""
+def train(way: str, args: argparse.Namespace, folder: str) -> list[Epoch]:
+    """A training in one way; the first of the callbacks holds the clock."""
     torch.manual_seed(1)
     clock = Clock()
     callbacks: list[Callback] = [clock]
-    if way == "callback, outside its window":
+    if way == OUTSIDE:
         callbacks.append(LayerProfiler(args.layers, stages="validate"))
     elif way == WINDOW:
         callbacks.append(LayerProfiler(args.layers, Schedule(**args.schedule)))
@@ -110,7 +115,7 @@ def run_epoch(way: str, args: argparse.Namespace, folder: str) -> Clock:
     elif way == DEEPSPEED:
         callbacks.append(DeepSpeedEveryStep())
     trainer = Trainer(
-        max_epochs=1,
+        max_epochs=args.epochs,
         accelerator="gpu" if args.device == "cuda" else "cpu",
         devices=1,
         callbacks=callbacks,
@@ -124,7 +129,16 @@ def run_epoch(way: str, args: argparse.Namespace, folder: str) -> Clock:
     trainer.fit(
         MODELS[args.model](), BatchesOnDevice(args.model, args.device, args.steps, args.batch_size)
     )
-    return clock
+    if way not in _LEAVES_NOTHING and args.device == "cuda":
+        let_go()
+    return clock.epochs
+
+
+def let_go() -> None:
+    """End a recording of nothing, which detaches what an earlier one left attached."""
+    window = Window([], torch.device("cuda"))
+    window.warm_up()
+    window.close()
 
 
 def step_cost_us() -> dict[str, dict[str, float]]:
@@ -151,6 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_epoch_arguments(parser)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--epochs", type=int, default=2, help="of each training")
     parser.add_argument(
         "--schedule", type=json.loads, default={}, help='other than the default: {"active": 3}'
     )
@@ -163,7 +178,7 @@ def main() -> None:
     ways = [way for way in args.ways if way != DEEPSPEED or has_deepspeed]
     plan = Schedule(**args.schedule)
     rounds: list[dict[str, dict[str, float]]] = []  # seconds of an epoch in each way
-    shares: list[float] = []
+    shares: dict[str, list[float]] = {"first": [], "later": []}  # the window's, of an epoch
     figures: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
@@ -174,22 +189,26 @@ def main() -> None:
     }
     quiet = contextlib.redirect_stdout(io.StringIO())  # each epoch has a table of its own
     with tempfile.TemporaryDirectory() as folder, quiet:
-        run_epoch(WINDOW, args, folder)  # the first of a process is slow
+        train(WINDOW, args, folder)  # the first of a process is slow
         for number in range(args.rounds):
             seconds: dict[str, dict[str, float]] = {}
             for way in random.sample(ways, len(ways)):
-                clock = run_epoch(way, args, folder)
-                seconds[way] = {"wall": clock.seconds, "cpu": clock.cpu_seconds}
+                epochs = train(way, args, folder)
+                last = epochs[-1]
+                seconds[way] = {"wall": last.seconds, "cpu": last.cpu_seconds}
                 if way == WINDOW:
-                    shares.append(clock.window_share(plan))
-                print(f"{number + 1}/{args.rounds} {way}: {clock.seconds:.2f} s", file=sys.stderr)
+                    shares["first"].append(epochs[0].window_share(plan))
+                    shares["later"] += [epoch.window_share(plan) for epoch in epochs[1:]]
+                print(f"{number + 1}/{args.rounds} {way}: {last.seconds:.2f} s", file=sys.stderr)
             rounds.append(seconds)
             figures |= {
                 "rounds": rounds,
                 "bare_epoch_s": spread([each[BARE]["wall"] for each in rounds]),
                 "ratio_to_bare": {way: _ratio(rounds, way, "wall") for way in ways},
                 "ratio_of_cpu_time_to_bare": {way: _ratio(rounds, way, "cpu") for way in ways},
-                "window_share_of_epoch": spread(shares),
+                "window_share_of_epoch": {
+                    which: spread(each) for which, each in shares.items() if each
+                },
             }
             if args.json:  # now, in case it is interrupted
                 args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
@@ -208,8 +227,9 @@ def _print(figures: dict[str, Any]) -> None:
         print(f"{way}, to a bare epoch: {describe(ratio)}, in CPU time: {describe(cpu)}")
     for way in figures["not_installed"]:
         print(f"{way}: not installed")
-    share = {name: 1 + value for name, value in figures["window_share_of_epoch"].items()}
-    print(f"the window alone, to a bare epoch: {describe(share, 4)}")
+    for which, share in figures["window_share_of_epoch"].items():
+        ratio = {name: 1 + value for name, value in share.items()}
+        print(f"the window alone, {which} epoch, to a bare epoch: {describe(ratio, 4)}")
     for name, cost in figures["step_outside_us"].items():
         print(f"a step's hooks, {name}, in µs: {describe(cost)}")
 

@@ -1,11 +1,13 @@
-"""What the benchmarks train, on which data, and the clock of an epoch."""
+"""What the benchmarks train, on which data, and the clock of its epochs."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -57,40 +59,53 @@ class BatchesOnDevice:
             yield self._images, self._labels
 
 
+@dataclass
+class Epoch:
+    """When each batch began, and when the epoch ended, in seconds."""
+
+    starts: list[float] = field(default_factory=list)
+    end: float = 0.0
+    cpu_seconds: float = 0.0  # of the process, which other programs hardly change
+
+    @property
+    def seconds(self) -> float:
+        """Of all of it."""
+        return self.end - self.starts[0]
+
+    @property
+    def steps_s(self) -> list[float]:
+        """What each step took."""
+        return [end - start for start, end in itertools.pairwise([*self.starts, self.end])]
+
+    def window_share(self, plan: Schedule) -> float:
+        """What the window took beyond as many other steps, over the rest of the epoch."""
+        steps_s = self.steps_s
+        first, last = plan.wait, plan.steps + 1  # the step after it still pays for it
+        inside, outside = steps_s[first:last], steps_s[:first] + steps_s[last:]
+        extra = sum(inside) - len(inside) * statistics.median(outside)
+        return extra / (self.seconds - extra)
+
+
 class Clock(Callback):
-    """When each batch of the epoch began, and when the epoch ended, in seconds."""
+    """Takes the times of every epoch of a training; first among its callbacks."""
 
     def __init__(self) -> None:
-        self.starts: list[float] = []
-        self.end = 0.0
+        self.epochs: list[Epoch] = []
         self._cpu_start = 0.0
-        self.cpu_seconds = 0.0  # of the process, which other programs hardly change
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, *args: Any) -> None:
         """Note the moment."""
-        if not self.starts:
+        if args[-1] == 0:
+            self.epochs.append(Epoch())
             self._cpu_start = time.process_time()
-        self.starts.append(time.perf_counter())
+        self.epochs[-1].starts.append(time.perf_counter())
 
     def on_train_epoch_end(self, *_: Any) -> None:
         """Note the moment at which the device is done, too."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.end = time.perf_counter()
-        self.cpu_seconds = time.process_time() - self._cpu_start
-
-    @property
-    def seconds(self) -> float:
-        """Of the epoch."""
-        return self.end - self.starts[0]
-
-    def window_share(self, plan: Schedule) -> float:
-        """What the window took beyond as many other steps, over the rest of the epoch."""
-        durations = [b - a for a, b in zip(self.starts, [*self.starts[1:], self.end], strict=True)]
-        first, last = plan.wait, plan.steps + 1  # the step after it still pays for it
-        inside, outside = durations[first:last], durations[:first] + durations[last:]
-        extra = sum(inside) - len(inside) * statistics.median(outside)
-        return extra / (self.seconds - extra)
+        self.epochs[-1].end = time.perf_counter()
+        self.epochs[-1].cpu_seconds = time.process_time() - self._cpu_start
 
 
 def add_epoch_arguments(parser: argparse.ArgumentParser) -> None:
