@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import io
 import json
 import logging
@@ -43,6 +42,7 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from spread import describe, spread
+from stopwatch import Pieces, Stopwatch, Times
 from trainings import MODELS, BatchesOnDevice
 
 from lightning_profile import LayerProfiler, Schedule, pipeline
@@ -50,12 +50,10 @@ from lightning_profile.measurement import window
 from lightning_profile.report import RunReport
 from lightning_profile.selection import select_layers
 
-Times = dict[str, float]  # of one window, in milliseconds by piece
-
 WARMUP = 0
 _PICTURES = 3  # of a window
 ONE, LEAVES, EVERYTHING = "one layer", "every leaf", "everything"
-PIECES: dict[str, tuple[Any, str]] = {
+PIECES: Pieces = {
     "stop": (window.Window, "close"),
     "operators": (window, "read_ops"),
     "theory": (pipeline.theory.KnownTheory, "cost_calls"),
@@ -66,27 +64,6 @@ PIECES: dict[str, tuple[Any, str]] = {
 REST = "rest"  # derivations, footprints, and giving back the memory of the recording
 READ, TOTAL = "all but write", "total"
 COLUMNS = (*PIECES, REST, READ, TOTAL)
-
-
-class Stopwatch:
-    """Clocks around the package's own functions; none of them calls another."""
-
-    def __init__(self) -> None:
-        self.times: Times = {}
-        for piece, (owner, name) in PIECES.items():
-            setattr(owner, name, self._timed(piece, getattr(owner, name)))
-
-    def _timed(self, piece: str, function: Any) -> Any:
-        @functools.wraps(function)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent = (time.perf_counter() - start) * 1e3
-                self.times[piece] = self.times.get(piece, 0.0) + spent
-
-        return timed
 
 
 class TimedProfiler(LayerProfiler):
@@ -285,7 +262,7 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    measured = what[args.what](Stopwatch(), args)
+    measured = what[args.what](Stopwatch(PIECES), args)
     report = {
         "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
         "threads": torch.get_num_threads(),

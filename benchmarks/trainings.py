@@ -77,13 +77,17 @@ class Epoch:
         """What each step took."""
         return [end - start for start, end in itertools.pairwise([*self.starts, self.end])]
 
-    def window_share(self, plan: Schedule) -> float:
-        """What the window took beyond as many other steps, over the rest of the epoch."""
+    def window_extra_s(self, plan: Schedule) -> float:
+        """What the window took beyond as many other steps."""
         steps_s = self.steps_s
         first, last = plan.wait, plan.steps + 1  # the step after it still pays for it
         inside, outside = steps_s[first:last], steps_s[:first] + steps_s[last:]
-        extra = sum(inside) - len(inside) * statistics.median(outside)
-        return extra / (self.seconds - extra)
+        return sum(inside) - len(inside) * statistics.median(outside)
+
+    def window_share(self, plan: Schedule) -> float:
+        """The same over the rest of the epoch."""
+        extra_s = self.window_extra_s(plan)
+        return extra_s / (self.seconds - extra_s)
 
 
 class Clock(Callback):
