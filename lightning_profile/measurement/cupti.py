@@ -20,7 +20,7 @@ from torch.torch_version import TorchVersion
 _SETTING = "TEARDOWN_CUPTI"  # read by kineto when a recording ends
 _OLDEST_CUDA = "12.6"  # older ones crash where there are CUDA graphs, says torch.profiler
 _THREADS = Path("/proc/self/task")  # Linux's list of the process's threads
-_PATIENCE_S = 0.5  # it takes 2 to 4 ms
+_PATIENCE_S = 0.2  # it takes 2 to 4 ms
 
 
 @contextlib.contextmanager
