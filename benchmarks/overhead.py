@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     args = parser.parse_args()
+    os.environ.pop("TEARDOWN_CUPTI", None)  # what is let go of is the callback's choice here
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     has_deepspeed = importlib.util.find_spec("deepspeed") is not None

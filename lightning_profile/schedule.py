@@ -15,8 +15,8 @@ class Schedule:
         wait: Steps before the window; the first ones of a training are never typical.
         warmup: Steps with the profiler on whose records are dropped. Each costs what a recorded
             one does; without any, the first recorded step takes no longer than later ones.
-        active: Steps that are recorded and reported; of several the times are the median. One
-            takes about a hundredth of an epoch of 468 steps of 2 ms, each further one as much.
+        active: Steps that are recorded and reported; of several the times are the median. What a
+            window of one costs was measured in ``docs/overhead.md``.
 
     Raises:
         ValueError: If a value is not a whole number, is negative, or nothing would be active.

@@ -55,6 +55,7 @@ class Window:
     """
 
     def __init__(self, layers: Sequence[Layer], device: torch.device) -> None:
+        self._device = device
         self._has_device = device.type == "cuda"
         self._profile = _KinetoProfile(
             activities=[ProfilerActivity.CPU]
@@ -131,22 +132,28 @@ class Window:
         if not self._is_recording:
             return
         self._lost_to = self._taken_by()
-        try:
-            if self._lost_to is None:  # to stop ours would stop theirs
-                with let_go_of_cupti() if self._has_device else contextlib.nullcontext():
+        if self._lost_to is None:  # to stop ours would stop theirs
+            try:
+                with self._letting_go():
                     self._end_session()
-        finally:
-            self._is_recording = False
+            except Exception:  # but an interrupt leaves it, to be stopped again
+                self._is_recording = False
+                raise
+        self._is_recording = False
+
+    def _letting_go(self) -> contextlib.AbstractContextManager[None]:
+        return let_go_of_cupti(self._device) if self._has_device else contextlib.nullcontext()
 
     def _end_session(self) -> None:
+        session: Any = self._profile.profiler
         try:
             self._profile.stop_trace()
         finally:
             # torch waits for the device before it ends the session, which raises where a kernel
             # has failed; and a session that is open when the process ends crashes it.
             if is_profiler_running():
-                torch._C._autograd._disable_profiler()
-                autograd_profiler._run_on_profiler_stop()  # type: ignore[no-untyped-call]
+                session.kineto_results = torch._C._autograd._disable_profiler()
+            autograd_profiler._run_on_profiler_stop()  # type: ignore[no-untyped-call]
 
     def _taken_by(self) -> str | None:
         """The profiler that took the session; it may be gone by now."""
