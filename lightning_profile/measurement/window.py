@@ -21,6 +21,7 @@ from lightning_profile.measurement.invocations import Invocation
 from lightning_profile.measurement.other_profilers import (
     LostWindowError,
     is_profiler_running,
+    open_windows,
     session_of_another,
 )
 from lightning_profile.measurement.trace import mark_begin, mark_end, read_ops
@@ -67,7 +68,6 @@ class Window:
         self._calls = CallRecorder(layers)
         self._graphs: list[BackwardGraph] = []
         self._steps: list[int] = []
-        self._is_recording = False
         self._lost_to: str | None = None  # the profiler that took the session
 
     def warm_up(self) -> None:
@@ -80,8 +80,8 @@ class Window:
             # Said by torch before 2.14 of every profile; a window is one cycle.
             warnings.filterwarnings("ignore", message=".*Profiler clears events")
             self._profile.prepare_trace()
+        open_windows.add(self._profile)  # first, so that an interrupt between leaves nothing on
         self._profile.start_trace()
-        self._is_recording = True
 
     def start(self) -> None:
         """Keep what is seen from now on.
@@ -91,7 +91,7 @@ class Window:
         """
         self._lost_to = self._taken_by()
         if self._lost_to is not None:
-            self._is_recording = False
+            open_windows.discard(self._profile)
             raise LostWindowError(self._lost_to)
         self._calls.attach()
 
@@ -129,7 +129,7 @@ class Window:
             self._stop_profiler()
 
     def _stop_profiler(self) -> None:
-        if not self._is_recording:
+        if self._profile not in open_windows:
             return
         self._lost_to = self._taken_by()
         if self._lost_to is None:  # to stop ours would stop theirs
@@ -137,9 +137,9 @@ class Window:
                 with self._letting_go():
                     self._end_session()
             except Exception:  # but an interrupt leaves it, to be stopped again
-                self._is_recording = False
+                open_windows.discard(self._profile)
                 raise
-        self._is_recording = False
+        open_windows.discard(self._profile)
 
     def _letting_go(self) -> contextlib.AbstractContextManager[None]:
         return let_go_of_cupti(self._device) if self._has_device else contextlib.nullcontext()

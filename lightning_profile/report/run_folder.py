@@ -56,7 +56,8 @@ class RunFolder:
         path = new_version(self._parent)
         self._hold(path)
         warnings.warn(
-            f"another training is writing to {taken}: the layer profile of this one is in {path}",
+            f"another training, or another LayerProfiler of this one, is writing to {taken}: this "
+            f"layer profile is in {path}",
             stacklevel=2,
         )
         return path

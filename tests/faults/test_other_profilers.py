@@ -83,6 +83,17 @@ def test_one_around_the_training_means_no_window_and_one_warning(tmp_path: Path)
     assert not list(tmp_path.rglob("layer_profile.csv"))
 
 
+def test_of_two_of_ours_the_second_says_what_is_in_its_way(tmp_path: Path) -> None:
+    first, second = profiler(), LayerProfiler("Linear-1", SCHEDULE)
+    with pytest.warns(UserWarning, match="another LayerProfiler") as warned:
+        train(tmp_path, first, second, max_epochs=2)
+    folder, window = ours_among(warned)
+    assert "another LayerProfiler of this one, is writing to" in folder
+    assert window.startswith("another LayerProfiler (name all layers in one of them) is recording")
+    rows = read_csv(tmp_path)
+    assert {(row["layer"], row["epoch"]) for row in rows} == {("Conv2d-2", "0"), ("Conv2d-2", "1")}
+
+
 @pytest.mark.parametrize("ours_first", [True, False])
 @pytest.mark.parametrize(
     ("first", "last", "is_kept"),

@@ -117,7 +117,7 @@ def test_two_trainings_with_one_log_folder_keep_apart(tmp_path: Path) -> None:
         assert [window[0]["epoch"] for window in windows] == ["0", "1", "2", "3"]
         assert len(as_document(folder / "layer_profile.jsonl")["windows"]) == 4
     output = (tmp_path / "output.txt").read_text()
-    assert output.count("another training is writing to") == 1
+    assert output.count("another LayerProfiler of this one, is writing to") == 1
 
 
 def test_two_main_jobs_that_start_together_get_two_versions(tmp_path: Path) -> None:
