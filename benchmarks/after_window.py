@@ -33,10 +33,9 @@ from typing import Any
 os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch comes
 
 import torch
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning import Callback
 from spread import describe, spread
-from trainings import MODELS, BatchesOnDevice, Clock, add_epoch_arguments
+from trainings import Clock, add_epoch_arguments, fit
 
 from lightning_profile import LayerProfiler
 
@@ -51,20 +50,7 @@ def steps_s(
     """What each step of ``epochs`` took."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        Trainer(
-            max_epochs=epochs,
-            accelerator="gpu" if args.device == "cuda" else "cpu",
-            devices=1,
-            callbacks=[clock, *callbacks],
-            logger=TensorBoardLogger(folder),
-            default_root_dir=folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        ).fit(
-            MODELS[args.model](),
-            BatchesOnDevice(args.model, args.device, args.steps, args.batch_size),
-        )
+        fit(args, folder, [clock, *callbacks], epochs=epochs)
     return [step for epoch in clock.epochs for step in epoch.steps_s]
 
 

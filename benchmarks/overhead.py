@@ -35,10 +35,9 @@ os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # befo
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from spread import describe, spread
 from torch.profiler import profile, schedule
-from trainings import MODELS, BatchesOnDevice, Clock, Epoch, add_epoch_arguments
+from trainings import Clock, Epoch, add_epoch_arguments, fit
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.measurement import Window
@@ -53,8 +52,6 @@ WAYS = (
     "torch.profiler, every step",
     DEEPSPEED,
 )
-
-
 _LEAVES_NOTHING = (BARE, OUTSIDE, WINDOW, DEEPSPEED)
 
 
@@ -114,21 +111,8 @@ def train(way: str, args: argparse.Namespace, folder: str) -> list[Epoch]:
         callbacks.append(EveryStep())
     elif way == DEEPSPEED:
         callbacks.append(DeepSpeedEveryStep())
-    trainer = Trainer(
-        max_epochs=args.epochs,
-        accelerator="gpu" if args.device == "cuda" else "cpu",
-        devices=1,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(folder),
-        profiler="pytorch" if way == "Lightning's PyTorchProfiler" else None,
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    trainer.fit(
-        MODELS[args.model](), BatchesOnDevice(args.model, args.device, args.steps, args.batch_size)
-    )
+    profiler = "pytorch" if way == "Lightning's PyTorchProfiler" else None
+    fit(args, folder, callbacks, epochs=args.epochs, profiler=profiler)
     if way not in _LEAVES_NOTHING and args.device == "cuda":
         let_go()
     return clock.epochs

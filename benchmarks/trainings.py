@@ -1,4 +1,4 @@
-"""What the benchmarks train, on which data, and the clock of its epochs."""
+"""What the benchmarks train, on which data and how, and the clock of its epochs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightning_profile import Schedule
@@ -110,6 +111,31 @@ class Clock(Callback):
             torch.cuda.synchronize()
         self.epochs[-1].end = time.perf_counter()
         self.epochs[-1].cpu_seconds = time.process_time() - self._cpu_start
+
+
+def fit(
+    args: argparse.Namespace,
+    folder: str,
+    callbacks: Sequence[Callback],
+    *,
+    epochs: int,
+    profiler: str | None = None,
+) -> None:
+    """Train what :func:`add_epoch_arguments` says, and log to TensorBoard below ``folder``."""
+    Trainer(
+        max_epochs=epochs,
+        accelerator="gpu" if args.device == "cuda" else "cpu",
+        devices=1,
+        callbacks=list(callbacks),
+        logger=TensorBoardLogger(folder),
+        profiler=profiler,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    ).fit(
+        MODELS[args.model](), BatchesOnDevice(args.model, args.device, args.steps, args.batch_size)
+    )
 
 
 def add_epoch_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,10 +27,9 @@ os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # befo
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from spread import describe, spread
 from stopwatch import Pieces, Stopwatch, Times
-from trainings import MODELS, BatchesOnDevice, Clock, add_epoch_arguments
+from trainings import Clock, add_epoch_arguments, fit
 
 from lightning_profile import LayerProfiler, pipeline, stage_recorder
 from lightning_profile.measurement import cupti, window
@@ -69,20 +68,7 @@ def train(args: argparse.Namespace) -> tuple[list[Times], list[Times]]:
     """The parts of each window but the first, in milliseconds and as shares of the epoch."""
     clock, profiler = Clock(), TimedProfiler(args.layers)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        Trainer(
-            max_epochs=args.epochs + 1,
-            accelerator="gpu" if args.device == "cuda" else "cpu",
-            devices=1,
-            callbacks=[clock, profiler],
-            logger=TensorBoardLogger(folder),
-            default_root_dir=folder,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        ).fit(
-            MODELS[args.model](),
-            BatchesOnDevice(args.model, args.device, args.steps, args.batch_size),
-        )
+        fit(args, folder, [clock, profiler], epochs=args.epochs + 1)
     windows, shares = [], []
     for epoch, parts in list(zip(clock.epochs, profiler.windows, strict=True))[1:]:
         extra_ms = epoch.window_extra_s(profiler.schedule) * 1e3
