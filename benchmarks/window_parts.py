@@ -38,10 +38,10 @@ from lightning_profile.report import RunReport
 PROFILERS: Pieces = {
     "start": (window.Window, "warm_up"),
     "stop": (window.Window, "_end_session"),
-    "let go of CUPTI": (cupti, "_wait_for_the_end_of_threads_since"),
 }
 OURS: Pieces = {
     "read the operators": (window, "read_ops"),
+    "wait for CUPTI's end": (cupti.CuptiRelease, "wait"),
     "give back its memory": (stage_recorder.StageRecorder, "close"),
     "analyse": (pipeline.Analyst, "analyse"),
     "write": (RunReport, "write"),

@@ -19,38 +19,65 @@ from pathlib import Path
 import torch
 from torch.torch_version import TorchVersion
 
-_SETTING = "TEARDOWN_CUPTI"  # read by kineto when a recording ends
+_SETTING = "TEARDOWN_CUPTI"  # read by kineto when a recording ends, and until it has let go
 _OLDEST_CUDA = "12.6"  # older ones crash where there are CUDA graphs, says torch.profiler
 _MONITOR = "torch.profiler._cupti.monitor"  # torch 2.14's; CUPTI does not come back for it
 _THREADS = Path("/proc/self/task")  # Linux's list of the process's threads
 _PATIENCE_S = 0.2  # it takes 2 to 4 ms
 
 
-@contextlib.contextmanager
-def let_go_of_cupti(device: torch.device) -> Iterator[None]:
-    """Around the end of a recording: CUPTI is detached when the block is left.
+class CuptiRelease:
+    """Detaches CUPTI after one recording, while that is read.
 
     Not off Linux, nor with an older CUDA, nor where the user's ``TEARDOWN_CUPTI`` says otherwise.
-    The variable is set inside of the block only: recordings of others may follow each other
-    without a call into CUDA between them.
 
     Args:
-        device: What was recorded.
+        device: What is recorded.
     """
-    if not _can_let_go():
-        yield
-        return
-    before = _foreign_threads()
-    is_users = _SETTING in os.environ
-    try:
-        os.environ.setdefault(_SETTING, "1")
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._waiting: threading.Thread | None = None
+        self._is_set = False
+
+    @contextlib.contextmanager
+    def as_recording_ends(self) -> Iterator[None]:
+        """Around the end of the recording; nothing may be recorded until :meth:`wait` returns.
+
+        The variable is set until then only: recordings of others may follow each other without a
+        call into CUDA between them.
+        """
+        if self._device.type != "cuda" or not _can_let_go():
+            yield
+            return
+        before = _foreign_threads()
+        if _SETTING not in os.environ:
+            self._is_set = True
+            os.environ[_SETTING] = "1"
         try:
             yield
         finally:
-            if os.environ.get(_SETTING) == "1":
-                _wait_for_the_end_of_threads_since(before, device)
-    finally:
-        if not is_users:
+            if os.environ.get(_SETTING) == "1" and _foreign_threads() - before:
+                self._begin_to_wait(before)
+
+    def _begin_to_wait(self, before: set[str]) -> None:
+        waiting = threading.Thread(
+            target=_call_until_threads_end, args=(before, self._device), name="release of CUPTI"
+        )
+        try:
+            waiting.start()
+        except RuntimeError:  # there are too many, or the interpreter ends
+            _call_until_threads_end(before, self._device)
+        else:
+            self._waiting = waiting
+
+    def wait(self) -> None:
+        """Until CUPTI is detached; to be called in any case, safe more than once."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.join()
+        if self._is_set:  # until now: kineto's thread asks for it again
+            self._is_set = False
             os.environ.pop(_SETTING, None)
 
 
@@ -60,11 +87,12 @@ def _can_let_go() -> bool:
     return TorchVersion(torch.version.cuda or "0") >= _OLDEST_CUDA
 
 
-def _wait_for_the_end_of_threads_since(before: set[str], device: torch.device) -> None:
+def _call_until_threads_end(before: set[str], device: torch.device) -> None:
+    """Call into CUDA until no thread is left but those of ``before``."""
     deadline_s = time.monotonic() + _PATIENCE_S
     while _foreign_threads() - before and time.monotonic() < deadline_s:
         # On the way out of a call into CUDA CUPTI is let go, which takes 2 ms. This call is
-        # harmless while a graph is captured, and Python's other threads run meanwhile.
+        # harmless while a graph is captured, and leaves Python's lock to others meanwhile.
         with contextlib.suppress(RuntimeError):  # of a device that has failed
             torch.cuda.mem_get_info(device)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch.profiler.profiler import _KinetoProfile
 
 from lightning_profile.measurement.calls import CallRecorder
 from lightning_profile.measurement.chrome_trace import ChromeTrace
-from lightning_profile.measurement.cupti import let_go_of_cupti
+from lightning_profile.measurement.cupti import CuptiRelease
 from lightning_profile.measurement.graph import backward_graph
 from lightning_profile.measurement.invocations import Invocation
 from lightning_profile.measurement.other_profilers import (
@@ -56,8 +55,8 @@ class Window:
     """
 
     def __init__(self, layers: Sequence[Layer], device: torch.device) -> None:
-        self._device = device
         self._has_device = device.type == "cuda"
+        self._cupti = CuptiRelease(device)
         self._profile = _KinetoProfile(
             activities=[ProfilerActivity.CPU]
             + ([ProfilerActivity.CUDA] if self._has_device else []),
@@ -122,6 +121,12 @@ class Window:
     def close(self) -> None:
         """Remove the hooks and stop the profiler; safe at any time and more than once."""
         try:
+            self._end()
+        finally:
+            self._cupti.wait()
+
+    def _end(self) -> None:
+        try:
             self._calls.detach()
             self._calls.fault = None  # closing must not raise for what is given up anyway
             self.end_step()
@@ -134,15 +139,12 @@ class Window:
         self._lost_to = self._taken_by()
         if self._lost_to is None:  # to stop ours would stop theirs
             try:
-                with self._letting_go():
+                with self._cupti.as_recording_ends():
                     self._end_session()
             except Exception:  # but an interrupt leaves it, to be stopped again
                 open_windows.discard(self._profile)
                 raise
         open_windows.discard(self._profile)
-
-    def _letting_go(self) -> contextlib.AbstractContextManager[None]:
-        return let_go_of_cupti(self._device) if self._has_device else contextlib.nullcontext()
 
     def _end_session(self) -> None:
         session: Any = self._profile.profiler
@@ -168,13 +170,17 @@ class Window:
         Raises:
             LostWindowError: If another profiler was switched on meanwhile.
         """
-        self.close()
-        if self._lost_to is not None:
-            raise LostWindowError(self._lost_to)
+        try:
+            self._end()
+            if self._lost_to is not None:
+                raise LostWindowError(self._lost_to)
+            ops = read_ops(self._results(), has_device=self._has_device)
+        finally:
+            self._cupti.wait()
         return Recording(
             steps=tuple(self._steps),
             calls=tuple(self._calls.calls),
-            ops=tuple(read_ops(self._results(), has_device=self._has_device)),
+            ops=tuple(ops),
             invocations=tuple(self._calls.invocations),
             graphs=tuple(self._graphs),
         )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import queue
 import sys
 import threading
+import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from lightning_profile.measurement.cupti import let_go_of_cupti
+from lightning_profile.measurement.cupti import CuptiRelease
 
 DEVICE = torch.device("cuda", 0)
 SETTING = "TEARDOWN_CUPTI"
@@ -32,6 +34,17 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     called: list[str] = []
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: called.append(str(device)))
     return called
+
+
+@contextlib.contextmanager
+def let_go_of_cupti(device: torch.device) -> Iterator[None]:
+    """As a window does that is closed and not read."""
+    release = CuptiRelease(device)
+    try:
+        with release.as_recording_ends():
+            yield
+    finally:
+        release.wait()
 
 
 def start_foreign_thread(work: Callable[[], object]) -> Path:
@@ -65,6 +78,51 @@ def test_the_block_is_left_once_the_thread_that_began_in_it_has_ended(
     assert len(calls) >= 3
     assert set(calls) == {"cuda:0"}
     assert SETTING not in os.environ
+
+
+def test_it_is_called_on_while_the_recording_is_read(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 60)
+    before = threading.active_count()
+    stay = threading.Event()
+    release = CuptiRelease(DEVICE)
+    with release.as_recording_ends():
+        start_foreign_thread(stay.wait)
+    while not calls:  # nobody waits for it yet
+        time.sleep(0.001)
+    assert os.environ[SETTING] == "1"
+    stay.set()
+    release.wait()
+    assert SETTING not in os.environ
+    assert threading.active_count() == before
+    known = len(calls)
+    release.wait()
+    assert len(calls) == known
+
+
+def test_without_a_thread_of_its_own_it_is_waited_for_at_once(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    stay = threading.Event()
+    release = CuptiRelease(DEVICE)
+    with release.as_recording_ends():
+        start_foreign_thread(stay.wait)
+    known = len(calls)
+    stay.set()
+    release.wait()
+    assert known > 1
+    assert len(calls) == known
+
+
+def test_the_cpu_has_no_such_library(calls: list[str]) -> None:
+    with let_go_of_cupti(torch.device("cpu")):
+        assert SETTING not in os.environ
 
 
 def test_a_device_that_has_failed_does_not_end_the_wait(

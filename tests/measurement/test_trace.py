@@ -91,6 +91,7 @@ class Flat:
         values = {
             "name": self._event.name,
             "start_ns": self._event.start,
+            "end_ns": self._event.end,
             "correlation_id": self._event.correlation_id,
             "device_resource_id": 7,
             "device_type": DeviceType.__members__[self._event.device],
@@ -256,8 +257,16 @@ def test_what_hangs_below_an_operator_of_the_warm_up_is_found() -> None:
     }
 
 
-def test_a_window_without_all_of_its_marks_is_lost() -> None:
-    tree = step(7, 100, 200)[:1]
+@pytest.mark.parametrize(
+    "tree",
+    [
+        [],
+        step(7, 100, 200)[:1],
+        step(7, 100, 200)[1:],
+        [step(7, 100, 200)[0], step(8, 300, 400)[1]],
+    ],
+)
+def test_a_window_without_all_of_its_marks_is_lost(tree: list[Event]) -> None:
     results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
     with pytest.raises(LostWindowError, match="another profiler"):
         read_ops(results, has_device=True)
