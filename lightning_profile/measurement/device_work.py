@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from torch._C._autograd import DeviceType
@@ -28,28 +28,31 @@ class Launched(NamedTuple):
 
 
 NOT_RECORDED = Launched(None, has_graph=False)
+_NOTHING = Launched((), has_graph=False)
+
+
+def told_apart(everything: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """The host's flat events, and the device's."""
+    host: list[Any] = []
+    device: list[Any] = []
+    for event in everything:
+        (host if event.device_type().value == _HOST else device).append(event)
+    return host, device
 
 
 class DeviceWork:
     """What the device did, by the host's operator that launched it.
 
     Args:
-        everything: All flat events, the host's and the device's.
-
-    Attributes:
-        host: Those of the host.
+        device_events: Its flat events.
+        host_names: Names of the host's.
     """
 
-    def __init__(self, everything: Sequence[Any]) -> None:
-        self.host: list[Any] = []
-        device: list[Any] = []
-        for event in everything:
-            (self.host if event.device_type().value == _HOST else device).append(event)
+    def __init__(self, device_events: Sequence[Any], host_names: Collection[str]) -> None:
         # The device's picture of a marked range bears the range's name and is no work.
-        host_names = {event.name() for event in self.host}
         self._streams = {
             (name, event.start_ns()): event.device_resource_id()
-            for event in device
+            for event in device_events
             if (name := event.name()) not in host_names
         }
 
@@ -64,6 +67,8 @@ class DeviceWork:
         Args:
             device_events: Its runtime calls, what they launched, and pictures of ranges.
         """
+        if not device_events:
+            return _NOTHING
         kernels = []
         has_graph = False
         for event in device_events:

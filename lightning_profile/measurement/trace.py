@@ -20,14 +20,14 @@ from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
 from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
-from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork, Launched
+from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork, Launched, told_apart
 from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.records import Allocation, Op
 
 # Events are told apart by the class of their fields, and scopes by their numbers: to compare the
 # members of torch's enumerations takes a microsecond each, and that for every event.
 _OPERATOR, _ALLOCATION = _ExtraFields_TorchOp, _ExtraFields_Allocation
-_RANGE, _AUTOGRAD_NODE = RecordScope.USER_SCOPE.value, RecordScope.BACKWARD_FUNCTION.value
+_AUTOGRAD_NODE = RecordScope.BACKWARD_FUNCTION.value
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
 STEP_BEGINS, STEP_ENDS = " begins", " ends"
 _RUNTIME_CALLS = "cu"  # CUDA's runtime and driver: cudaLaunchKernel, cuLaunchKernelEx
@@ -60,52 +60,45 @@ def read_ops(results: Any, *, has_device: bool) -> list[Op]:
         results: ``torch.profiler``'s ``kineto_results``.
         has_device: Whether an accelerator was recorded; if not, device times are unknown.
     """
-    reader = _Reader(results, has_device=has_device)
-    roots = sorted(results.experimental_event_tree(), key=lambda event: event.start_time_ns)
-    reader.find_steps(roots)
-    reader.read(roots)
+    reader = _Reader(results.events(), has_device=has_device)
+    roots = results.experimental_event_tree()
+    reader.read(sorted(roots, key=lambda event: event.start_time_ns))
     return reader.ops
 
 
 class _Reader:
     """Walks the tree once; each attribute of its events is a call into C++, so it is read once."""
 
-    def __init__(self, results: Any, *, has_device: bool) -> None:
+    def __init__(self, flat_events: Sequence[Any], *, has_device: bool) -> None:
         self.ops: list[Op] = []
-        host = results.events()
-        self._device_work: DeviceWork | None = None
-        if has_device:
-            device_work = DeviceWork(host)
-            host = device_work.host
-            self._device_work = None if device_work.is_empty else device_work
+        host, device = told_apart(flat_events) if has_device else (flat_events, ())
         # Runtime calls have numbers of their own, so the number alone is ambiguous.
-        self._flat = {(event.correlation_id(), event.name()): event for event in host}
-        self._step_starts: list[int] = []
-        self._steps: list[_Step] = []  # beside _step_starts
+        self._flat = {(event.name(), event.correlation_id()): event for event in host}
+        names = {name for name, _ in self._flat}
+        device_work = DeviceWork(device, host_names=names)
+        self._device_work = None if device_work.is_empty else device_work
+        self._steps = self._marked_steps()
+        self._step_starts = [step.start_ns for step in self._steps]
 
-    def find_steps(self, roots: Sequence[Any]) -> None:
-        """Note when each marked step began and ended.
+    def _marked_steps(self) -> list[_Step]:
+        """When each marked step began and ended, in order.
 
         Raises:
             LostWindowError: If a mark is missing, so that what is read is not the window's.
         """
-        begins: list[Any] = []
-        ends: list[Any] = []
-        outer = list(roots)[::-1]
-        while outer:
-            event = outer.pop()
-            if event.name.startswith(STEP_MARK):
-                (begins if event.name.endswith(STEP_BEGINS) else ends).append(event)
-                continue
-            fields = event.extra_fields
-            if type(fields) is not _OPERATOR or fields.scope.value == _RANGE:
-                outer.extend(event.children[::-1])  # a range of the user's may be around a step
-        if not begins or len(begins) != len(ends):
+        begins: dict[int, int] = {}  # nanoseconds, by step
+        ends: dict[int, int] = {}
+        for (name, _), event in self._flat.items():
+            if name.startswith(STEP_MARK):
+                mark = name.removeprefix(STEP_MARK)
+                if mark.endswith(STEP_BEGINS):
+                    begins[int(mark.removesuffix(STEP_BEGINS))] = event.start_ns()
+                else:
+                    ends[int(mark.removesuffix(STEP_ENDS))] = event.end_ns()
+        if not begins or begins.keys() != ends.keys():
             raise LostWindowError("another profiler")
-        for begin, end in zip(begins, ends, strict=True):
-            self._step_starts.append(begin.start_time_ns)
-            number = int(begin.name[len(STEP_MARK) : -len(STEP_BEGINS)])
-            self._steps.append(_Step(number, end.end_time_ns, begin.start_tid))
+        steps = [_Step(number, start_ns, ends[number]) for number, start_ns in begins.items()]
+        return sorted(steps, key=lambda step: step.start_ns)
 
     def read(self, events: Iterable[Any]) -> None:
         """Append the roots ``events`` and all below them that began within a step."""
@@ -144,14 +137,14 @@ class _Reader:
             return
         if name.startswith(STEP_MARK):
             if name.endswith(STEP_BEGINS):
-                step.position = len(self.ops)
-                self.ops.append(_whole_step(event, step))
+                step.thread, step.position = event.start_tid, len(self.ops)
+                self.ops.append(_whole_step(step))
             return
         if parent is None and event.start_tid == step.thread:
             parent = step.position
         # Missing for work that others report and that ends after the window (a reduction of
         # gradients between processes): such an operator has times, but no arguments.
-        flat = self._flat.get((event.correlation_id, name), NO_ARGUMENTS)
+        flat = self._flat.get((name, event.correlation_id), NO_ARGUMENTS)
         below = _sort(children) if children else _NOTHING
         counted: tuple[int | None, int | None] = (None, None)
         is_unknown = False
@@ -200,8 +193,9 @@ class _Reader:
 @dataclass(slots=True)
 class _Step:
     number: int
+    start_ns: int
     end_ns: int
-    thread: int  # that Lightning's loop runs on
+    thread: int | None = None  # that Lightning's loop runs on, known once its mark is read
     position: int | None = None  # of the operator that stands for all of it
 
 
@@ -223,9 +217,12 @@ def _sort(events: Iterable[Any]) -> _Below:
     the host did meanwhile hangs below it. So everything that is no operator is looked through.
     """
     below = _Below([], [], [])
-    unsorted = list(events)[::-1]
-    while unsorted:
-        event = unsorted.pop()
+    _sort_into(below, events)
+    return below
+
+
+def _sort_into(below: _Below, events: Iterable[Any]) -> None:
+    for event in events:
         fields = event.extra_fields
         kind = type(fields)
         if kind is _OPERATOR:
@@ -234,8 +231,7 @@ def _sort(events: Iterable[Any]) -> _Below:
             below.allocations.append((event, fields))
         else:
             below.device_events.append(event)
-            unsorted.extend(event.children[::-1])
-    return below
+            _sort_into(below, event.children)
 
 
 def _product(shapes: Sequence[Sequence[int]]) -> tuple[int, int, int] | None:
@@ -271,10 +267,9 @@ def _loose_launch(call: Any, step: int, launched: Launched) -> Op:
     return replace(plain, launched=launched.kernels, launches_graph=launched.has_graph)
 
 
-def _whole_step(begin: Any, step: _Step) -> Op:
+def _whole_step(step: _Step) -> Op:
     """What encloses the operators of the loop's thread, from the first mark to the last."""
-    name = begin.name[: -len(STEP_BEGINS)]
-    return _plain(name, step.number, begin.start_time_ns, step.end_ns)
+    return _plain(f"{STEP_MARK}{step.number}", step.number, step.start_ns, step.end_ns)
 
 
 def _plain(
