@@ -1,12 +1,15 @@
 """Pictures of each window in TensorBoard, drawn beside the training and added when they are done.
 
-They are asked for when a window is over, and added with the next one, or at the end. Where epochs
-are shorter than it takes to draw, only some windows have pictures; the last one always has.
+They are asked for when a window is over, and added with the next one, or at the end. Of windows
+that follow each other within seconds only some have pictures: to add them is a tenth of a window's
+cost on a GPU, and TensorBoard would not show more of them meanwhile. The last window always has.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,7 @@ from lightning_profile.report.tensorboard import TensorBoardReport
 _FOLDER = "figures"
 _GROUP = "(figures)"  # TensorBoard sorts by character, so that they come first
 _MOST_AT_WORK = 2  # windows: one that is being drawn, and one that waits
+_INTERVAL_S = 10.0  # the least between two windows of a stage; TensorBoard looks every 30 s
 _PATIENCE_S = 5.0  # at the end of the training
 
 
@@ -44,11 +48,12 @@ class Pictures:
         self._reports = reports
         self._process: DrawingProcess | None = None
         self._orders: list[_Order] = []
-        self._waiting: WindowResult | None = None
+        self._waiting: dict[str, WindowResult] = {}  # by stage, the last
+        self._asked_at_s: dict[str, float] = {}
         self._is_over = False  # once it failed there are no more
 
     def write(self, result: WindowResult) -> None:
-        """Add what is done, and have ``result`` drawn; returns at once.
+        """Add what is done, and have ``result`` drawn unless one just was; returns at once.
 
         Raises:
             DrawingError: If the process that draws has ended.
@@ -57,9 +62,12 @@ class Pictures:
         if self._is_over:
             return
         self._add_finished()
-        self._waiting = result
-        if len(self._orders) < _MOST_AT_WORK:
-            self._draw_waiting()
+        stage, now_s = result.stage, time.monotonic()
+        self._waiting[stage] = result
+        is_due = now_s - self._asked_at_s.get(stage, -math.inf) >= _INTERVAL_S
+        if is_due and len(self._orders) < _MOST_AT_WORK:
+            self._asked_at_s[stage] = now_s
+            self._draw(self._waiting.pop(stage))
 
     def close(self) -> None:
         """Wait a few seconds for what is being drawn, and end the process.
@@ -68,10 +76,12 @@ class Pictures:
             DrawingError: If pictures are missing.
         """
         try:
-            if not self._is_over:
-                self._draw_waiting()
+            while self._waiting and not self._is_over:
+                _, result = self._waiting.popitem()
+                self._draw(result)
         finally:
-            self._is_over, self._waiting = True, None
+            self._is_over = True
+            self._waiting.clear()
             process, self._process = self._process, None
             last_words = "" if process is None else process.finish(_PATIENCE_S)
             self._add_finished()
@@ -81,10 +91,7 @@ class Pictures:
             reason = last_words or f"they took longer than {_PATIENCE_S:.0f} s"
             raise DrawingError(f"{', '.join(missing)}: {reason}")
 
-    def _draw_waiting(self) -> None:
-        result, self._waiting = self._waiting, None
-        if result is None:
-            return
+    def _draw(self, result: WindowResult) -> None:
         folder = (self._folder.claim() / _FOLDER).resolve()
         stage = "" if result.stage == "train" else f"{result.stage}/"
         paths, pictures = {}, []

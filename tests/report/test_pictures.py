@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.report import drawing_process
-from tests.conftest import train
+from tests.conftest import SmallCnn, small_data, train
 
 SCHEDULE = Schedule(wait=1)
 KINDS = ["kernels", "memory", "roofline"]
@@ -77,6 +77,21 @@ def wait_for(folder: Path, count: int) -> None:
         time.sleep(0.05)
 
 
+class ValidatedCnn(SmallCnn):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch[0])
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return small_data(shuffle=False)
+
+
+@pytest.fixture
+def long_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every epoch took long enough for pictures of its own."""
+    monkeypatch.setattr("lightning_profile.report.pictures._INTERVAL_S", 0.0)
+
+
+@pytest.mark.usefixtures("long_epochs")
 def test_every_window_has_its_pictures_at_its_step(tmp_path: Path) -> None:
     drawn = Each(lambda epoch: wait_for(tmp_path, 3 * epoch))
     train(tmp_path, LayerProfiler("all", SCHEDULE), drawn, max_epochs=3)
@@ -89,6 +104,18 @@ def test_every_window_has_its_pictures_at_its_step(tmp_path: Path) -> None:
         png = last.read_bytes()
         assert events[-1].encoded_image_string == png
         assert (events[-1].width, events[-1].height) == struct.unpack(">II", png[16:24])
+
+
+def test_of_windows_within_seconds_the_first_and_the_last_of_a_stage_have_theirs(
+    tmp_path: Path,
+) -> None:
+    drawn = Each(lambda epoch: wait_for(tmp_path, 6 * min(epoch, 1)))
+    profiler = LayerProfiler("Conv2d-2", SCHEDULE, stages=["train", "validate"])
+    train(tmp_path, profiler, drawn, max_epochs=4, model=ValidatedCnn)
+    found = pictures(tmp_path)
+    steps = {tag: [event.step for event in events] for tag, events in found.items()}
+    assert steps["(figures)/roofline"] == [2, 3 * 8 + 2]
+    assert steps["(figures)/validate/roofline"] == [8, 4 * 8]
 
 
 def test_they_are_added_while_the_training_goes_on(tmp_path: Path) -> None:
