@@ -54,7 +54,7 @@ WARMUP = 0
 _PICTURES = 3  # of a window
 ONE, LEAVES, EVERYTHING = "one layer", "every leaf", "everything"
 PIECES: Pieces = {
-    "stop": (window.Window, "close"),
+    "stop": (window.Window, "_end_session"),
     "operators": (window, "read_ops"),
     "theory": (pipeline.theory.KnownTheory, "cost_calls"),
     "attribution": (pipeline, "attribute"),

@@ -90,11 +90,14 @@ def _can_let_go() -> bool:
 def _call_until_threads_end(before: set[str], device: torch.device) -> None:
     """Call into CUDA until no thread is left but those of ``before``."""
     deadline_s = time.monotonic() + _PATIENCE_S
-    while _foreign_threads() - before and time.monotonic() < deadline_s:
+    while True:
         # On the way out of a call into CUDA CUPTI is let go, which takes 2 ms. This call is
-        # harmless while a graph is captured, and leaves Python's lock to others meanwhile.
+        # harmless while a graph is captured, and leaves Python's lock to others meanwhile. It
+        # comes first: once the lock is lost, a thread that reads has it for 5 ms.
         with contextlib.suppress(RuntimeError):  # of a device that has failed
             torch.cuda.mem_get_info(device)
+        if not _foreign_threads() - before or time.monotonic() > deadline_s:
+            return
 
 
 def _foreign_threads() -> set[str]:

@@ -138,6 +138,27 @@ window.close()
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, timeout=120, check=True)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_window_on_the_second_gpu_leaves_the_first_alone() -> None:
+    program = """
+import torch
+from lightning_profile.measurement import Window
+
+device = torch.device("cuda", 1)
+torch.cuda.set_device(device)
+torch.ones(4, device=device).sum().item()
+window = Window([], device)
+window.warm_up()
+window.start()
+window.begin_step(0)
+torch.ones(4, device=device).sum().item()
+window.end_step()
+assert any(op.launched for op in window.finish().ops)
+assert [torch._C._cuda_hasPrimaryContext(number) for number in (0, 1)] == [False, True]
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, timeout=120, check=True)
+
+
 # What a process does once the fourth step, which is the window, is over; and how it ends.
 ENDINGS = {
     "the training ends": ("", 0),
