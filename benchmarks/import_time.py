@@ -29,7 +29,7 @@ import json, sys, time
 times = [time.perf_counter()]
 import lightning_profile
 times.append(time.perf_counter())
-import lightning_profile.pipeline
+import lightning_profile.profiled_run
 times.append(time.perf_counter())
 print(json.dumps([(end - start) * 1e3 for start, end in zip(times, times[1:])]))
 """

@@ -24,7 +24,6 @@ from lightning_profile.options import (
     list_stages,
     wants_counters,
 )
-from lightning_profile.report import RunFolder
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Pattern, list_patterns, select_layers
 from lightning_profile.stage_recorder import StageRecorder, warn_of_missed
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from lightning_profile.counters import LayerPhase
     from lightning_profile.profiled_run import ProfiledRun
     from lightning_profile.records import HardwareCount, Unavailable
+    from lightning_profile.report import RunFolder
 
 
 class LayerProfiler(Callback):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_profile.attribution import layers_of_nodes
@@ -16,7 +18,7 @@ from lightning_profile.report import RunFolder, RunReport, quantities_by_row
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Selection
 from lightning_profile.stage_recorder import RecordedWindow, StageRecorder
-from lightning_profile.trainer_facts import dataset_name, run_folder
+from lightning_profile.trainer_facts import dataset_name
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -71,7 +73,7 @@ class ProfiledRun:
             has_pictures=has_pictures,
             has_trace=has_trace,
         )
-        self.folder = run_folder(trainer, log_dir)
+        self.folder = _run_folder(trainer, log_dir)
         self._report.open(trainer.loggers, self.folder)
         self._report.announce(self._selection.resolved)
 
@@ -138,3 +140,22 @@ def _with_backward_names(window: RecordedWindow) -> ChromeTrace | None:
         return None
     recording = window.recording
     return replace(window.trace, layers_of_nodes=layers_of_nodes(recording.ops, recording.calls))
+
+
+def _run_folder(trainer: Trainer, log_dir: str | None) -> RunFolder | None:
+    """Where the files go: a logger's own folder of this run, or else a new one.
+
+    Not every logger has a folder per run: ``trainer.log_dir`` is then one for all runs.
+    """
+    is_dry_run: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
+    if is_dry_run:  # Lightning writes nothing then, and neither do we
+        return None
+    if log_dir is not None and getattr(trainer.logger, "log_dir", None) is not None:
+        return RunFolder(Path(log_dir).parent, Path(log_dir).name)
+    parent = Path(trainer.default_root_dir) / "lightning_profile"
+    if not trainer.loggers:
+        warnings.warn(
+            f"the training has no logger, so there are no charts; the layer profile is in {parent}",
+            stacklevel=2,
+        )
+    return RunFolder(parent)

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_profile.measurement import Invocation, invocation
 from lightning_profile.records import Layer
-from lightning_profile.report import RunFolder
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
-
-
-def run_folder(trainer: Trainer, log_dir: str | None) -> RunFolder | None:
-    """Where the files go: a logger's own folder of this run, or else a new one.
-
-    Not every logger has a folder per run: ``trainer.log_dir`` is then one for all runs.
-    """
-    is_dry_run: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
-    if is_dry_run:  # Lightning writes nothing then, and neither do we
-        return None
-    if log_dir is not None and getattr(trainer.logger, "log_dir", None) is not None:
-        return RunFolder(Path(log_dir).parent, Path(log_dir).name)
-    parent = Path(trainer.default_root_dir) / "lightning_profile"
-    if not trainer.loggers:
-        warnings.warn(
-            f"the training has no logger, so there are no charts; the layer profile is in {parent}",
-            stacklevel=2,
-        )
-    return RunFolder(parent)
 
 
 def has_graph_without_wrapper(layers: Sequence[Layer]) -> bool:
