@@ -46,7 +46,7 @@ from stopwatch import Pieces, Stopwatch, Times
 from trainings import MODELS, BatchesOnDevice
 
 from lightning_profile import LayerProfiler, Schedule, pipeline
-from lightning_profile.measurement import window
+from lightning_profile.measurement import cupti, window
 from lightning_profile.report import RunReport, pictures
 from lightning_profile.selection import select_layers
 
@@ -54,8 +54,9 @@ WARMUP = 0
 _PICTURES = 3  # of a window
 ONE, LEAVES, EVERYTHING = "one layer", "every leaf", "everything"
 PIECES: Pieces = {
-    "stop": (window.Window, "_end_session"),
+    "stop": (window.Window, "_end"),
     "operators": (window, "read_ops"),
+    "wait": (cupti.CuptiRelease, "wait"),  # for CUPTI's end
     "theory": (pipeline.theory.KnownTheory, "cost_calls"),
     "attribution": (pipeline, "attribute"),
     "comparison": (pipeline, "compare"),

@@ -15,7 +15,7 @@ class Stopwatch:
     """Clocks around the package's own functions.
 
     Args:
-        pieces: Which; none of them calls another.
+        pieces: Which; none of them calls another, unless that has nothing left to do.
 
     Attributes:
         times: What each of them took since this was emptied, added up.

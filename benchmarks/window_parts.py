@@ -37,11 +37,11 @@ from lightning_profile.report import RunReport
 
 PROFILERS: Pieces = {
     "start": (window.Window, "warm_up"),
-    "stop": (window.Window, "_end_session"),
+    "stop": (window.Window, "_end"),
+    "wait for CUPTI's end": (cupti.CuptiRelease, "wait"),
 }
 OURS: Pieces = {
     "read the operators": (window, "read_ops"),
-    "wait for CUPTI's end": (cupti.CuptiRelease, "wait"),
     "give back its memory": (stage_recorder.StageRecorder, "close"),
     "analyse": (pipeline.Analyst, "analyse"),
     "write": (RunReport, "write"),

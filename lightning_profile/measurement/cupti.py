@@ -13,16 +13,18 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
 from torch.torch_version import TorchVersion
 
-_SETTING = "TEARDOWN_CUPTI"  # read by kineto when a recording ends, and until it has let go
+# Read by kineto when a recording ends, and by its thread once CUPTI is let go: were it gone by
+# then, CUPTI would be attached anew.
+_SETTING = "TEARDOWN_CUPTI"
 _OLDEST_CUDA = "12.6"  # older ones crash where there are CUDA graphs, says torch.profiler
 _MONITOR = "torch.profiler._cupti.monitor"  # torch 2.14's; CUPTI does not come back for it
-_THREADS = Path("/proc/self/task")  # Linux's list of the process's threads
+_THREADS = "/proc/self/task"  # Linux's list of the process's threads
 _PATIENCE_S = 0.2  # it takes 2 to 4 ms
 
 
@@ -37,58 +39,65 @@ class CuptiRelease:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._waiting: threading.Thread | None = None
-        self._is_set = False
+        self._is_pending = False
+        self._set_by_us = False
+        self._kinetos: set[str] | None = None  # threads; unknown after an interrupt
+        self._helper: threading.Thread | None = None
 
     @contextlib.contextmanager
     def as_recording_ends(self) -> Iterator[None]:
         """Around the end of the recording; nothing may be recorded until :meth:`wait` returns.
 
-        The variable is set until then only: recordings of others may follow each other without a
-        call into CUDA between them.
+        The variable is not set for longer than that takes: recordings of others may follow each
+        other without a call into CUDA between them.
         """
-        if self._device.type != "cuda" or not _can_let_go():
+        before = _foreign_threads() if self._can_let_go() else None
+        if before is None:
             yield
             return
-        before = _foreign_threads()
+        self._is_pending, self._kinetos = True, None
         if _SETTING not in os.environ:
-            self._is_set = True
+            self._set_by_us = True
             os.environ[_SETTING] = "1"
         try:
             yield
         finally:
-            if os.environ.get(_SETTING) == "1" and _foreign_threads() - before:
-                self._begin_to_wait(before)
-
-    def _begin_to_wait(self, before: set[str]) -> None:
-        waiting = threading.Thread(
-            target=_call_until_threads_end, args=(before, self._device), name="release of CUPTI"
-        )
-        try:
-            waiting.start()
-        except RuntimeError:  # there are too many, or the interpreter ends
-            _call_until_threads_end(before, self._device)
-        else:
-            self._waiting = waiting
+            after = _foreign_threads() if os.environ.get(_SETTING) == "1" else before
+            self._kinetos = None if after is None else after - before
+            if self._kinetos != set():
+                self._start_helper()
 
     def wait(self) -> None:
-        """Until CUPTI is detached; to be called in any case, safe more than once."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.join()
-        if self._is_set:  # until now: kineto's thread asks for it again
-            self._is_set = False
+        """Until CUPTI is detached, or patience is over; called in any case, safe more than once."""
+        if self._helper is not None and self._helper.ident is not None:
+            self._helper.join()
+        if self._is_pending:  # an interrupt came between, or there was no thread to be had
+            self._let_go()
+        self._helper = None
+
+    def _can_let_go(self) -> bool:
+        if self._device.type != "cuda" or _MONITOR in sys.modules or not Path(_THREADS).exists():
+            return False
+        return TorchVersion(torch.version.cuda or "0") >= _OLDEST_CUDA
+
+    def _start_helper(self) -> None:
+        self._helper = threading.Thread(target=self._let_go, name="CUPTI release")
+        try:
+            self._helper.start()
+        except RuntimeError:  # there are too many, or the interpreter ends
+            self._helper = None
+
+    def _let_go(self) -> None:
+        if self._kinetos != set():
+            _call_while_alive(self._kinetos, self._device)
+        if self._set_by_us:
+            self._set_by_us = False
             os.environ.pop(_SETTING, None)
+        self._is_pending = False
 
 
-def _can_let_go() -> bool:
-    if _MONITOR in sys.modules or not _THREADS.exists():
-        return False
-    return TorchVersion(torch.version.cuda or "0") >= _OLDEST_CUDA
-
-
-def _call_until_threads_end(before: set[str], device: torch.device) -> None:
-    """Call into CUDA until no thread is left but those of ``before``."""
+def _call_while_alive(threads: Collection[str] | None, device: torch.device) -> None:
+    """Call into CUDA until the ``threads`` have ended; for all the patience if they are unknown."""
     deadline_s = time.monotonic() + _PATIENCE_S
     while True:
         # On the way out of a call into CUDA CUPTI is let go, which takes 2 ms. This call is
@@ -96,11 +105,17 @@ def _call_until_threads_end(before: set[str], device: torch.device) -> None:
         # comes first: once the lock is lost, a thread that reads has it for 5 ms.
         with contextlib.suppress(RuntimeError):  # of a device that has failed
             torch.cuda.mem_get_info(device)
-        if not _foreign_threads() - before or time.monotonic() > deadline_s:
+        are_over = threads is not None and not any(
+            Path(_THREADS, each).exists() for each in threads
+        )
+        if are_over or time.monotonic() > deadline_s:
             return
 
 
-def _foreign_threads() -> set[str]:
-    """Threads that are not Python's own."""
-    threads = set(os.listdir(_THREADS))  # noqa: PTH208  (names, at a third of the price)
+def _foreign_threads() -> set[str] | None:
+    """Threads that are not Python's own; ``None`` if too many files are open to tell."""
+    try:
+        threads = set(os.listdir(_THREADS))  # noqa: PTH208  (names, at a third of the price)
+    except OSError:
+        return None
     return threads.difference(str(each.native_id) for each in threading.enumerate())

@@ -31,8 +31,8 @@ NOT_RECORDED = Launched(None, has_graph=False)
 _NOTHING = Launched((), has_graph=False)
 
 
-def told_apart(everything: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """The host's flat events, and the device's."""
+def split_by_device(everything: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """The flat events of the host, and those of the device."""
     host: list[Any] = []
     device: list[Any] = []
     for event in everything:

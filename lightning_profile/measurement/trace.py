@@ -20,7 +20,7 @@ from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
 from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
-from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork, Launched, told_apart
+from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork, Launched, split_by_device
 from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.records import Allocation, Op
 
@@ -71,7 +71,7 @@ class _Reader:
 
     def __init__(self, flat_events: Sequence[Any], *, has_device: bool) -> None:
         self.ops: list[Op] = []
-        host, device = told_apart(flat_events) if has_device else (flat_events, ())
+        host, device = split_by_device(flat_events) if has_device else (flat_events, ())
         # Runtime calls have numbers of their own, so the number alone is ambiguous.
         self._flat = {(event.name(), event.correlation_id()): event for event in host}
         names = {name for name, _ in self._flat}

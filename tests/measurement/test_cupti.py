@@ -80,44 +80,155 @@ def test_the_block_is_left_once_the_thread_that_began_in_it_has_ended(
     assert SETTING not in os.environ
 
 
-def test_it_is_called_on_while_the_recording_is_read(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def wait_until(happens: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 60)
+
+
+@pytest.fixture
+def stay() -> Iterator[threading.Event]:
+    """What a foreign thread waits for; it ends with the test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.usefixtures("patience")
+def test_it_is_called_on_while_the_recording_is_read(
+    calls: list[str], stay: threading.Event
+) -> None:
     before = threading.active_count()
-    stay = threading.Event()
     release = CuptiRelease(DEVICE)
     with release.as_recording_ends():
         start_foreign_thread(stay.wait)
-    while not calls:  # nobody waits for it yet
-        time.sleep(0.001)
+    assert threading.active_count() == before + 1
+    wait_until(lambda: calls)  # nobody waits for it yet
     assert os.environ[SETTING] == "1"
     stay.set()
+    wait_until(lambda: SETTING not in os.environ)
     release.wait()
-    assert SETTING not in os.environ
     assert threading.active_count() == before
     known = len(calls)
     release.wait()
     assert len(calls) == known
 
 
-def test_without_a_thread_of_its_own_it_is_waited_for_at_once(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
+def test_without_a_thread_of_its_own_it_is_waited_for_in_the_end(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch, stay: threading.Event
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    stay = threading.Event()
     release = CuptiRelease(DEVICE)
     with release.as_recording_ends():
         start_foreign_thread(stay.wait)
-    known = len(calls)
+    assert not calls
+    release.wait()
+    assert len(calls) > 1
+    assert SETTING not in os.environ
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize(
+    ("where", "has_begun"), [("join", False), ("start", True), ("start", False)]
+)
+def test_an_interrupted_wait_goes_on_with_the_next(
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stay: threading.Event,
+    where: str,
+    *,
+    has_begun: bool,
+) -> None:
+    work = getattr(threading.Thread, where)
+
+    def interrupt(thread: threading.Thread) -> None:
+        if has_begun:
+            work(thread)
+        raise KeyboardInterrupt
+
+    release = CuptiRelease(DEVICE)
+    threads: list[Path] = []
+
+    def record() -> None:
+        with release.as_recording_ends():
+            threads.append(start_foreign_thread(stay.wait))
+        release.wait()
+
+    with monkeypatch.context() as once:
+        once.setattr(threading.Thread, where, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            record()
+    (thread,) = threads
+    assert thread.exists()
+    assert os.environ[SETTING] == "1"
     stay.set()
     release.wait()
-    assert known > 1
-    assert len(calls) == known
+    assert not thread.exists()
+    assert SETTING not in os.environ
+
+
+def test_an_interrupt_before_kinetos_thread_is_known_costs_all_the_patience(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
+    release = CuptiRelease(DEVICE)
+    with (
+        monkeypatch.context() as once,
+        pytest.raises(KeyboardInterrupt),
+        release.as_recording_ends(),
+    ):
+        once.setattr("lightning_profile.measurement.cupti._foreign_threads", interrupt)
+    assert os.environ[SETTING] == "1"
+    release.wait()
+    assert len(calls) > 1
+    assert SETTING not in os.environ
+
+
+@pytest.mark.usefixtures("patience")
+def test_threads_of_others_that_begin_later_are_not_waited_for(
+    calls: list[str], stay: threading.Event
+) -> None:
+    release = CuptiRelease(DEVICE)
+    with release.as_recording_ends():
+        thread = start_foreign_thread(lambda: stay.wait(0.01))
+    start_foreign_thread(stay.wait)
+    wait_until(lambda: not thread.exists())
+    waiting = threading.Thread(target=release.wait, daemon=True)
+    waiting.start()
+    waiting.join(timeout=30)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_too_many_open_files_keep_the_library_or_cost_all_the_patience(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch, opened: str
+) -> None:
+    def fail(path: str) -> list[str]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
+    release = CuptiRelease(DEVICE)
+    if opened == "before":
+        monkeypatch.setattr(os, "listdir", fail)
+    with release.as_recording_ends():
+        monkeypatch.setattr(os, "listdir", fail)
+        assert (SETTING in os.environ) == (opened == "after")
+    release.wait()
+    assert bool(calls) == (opened == "after")
+    assert SETTING not in os.environ
 
 
 def test_the_cpu_has_no_such_library(calls: list[str]) -> None:
