@@ -1,8 +1,9 @@
 """Pictures of each window in TensorBoard, drawn beside the training and added when they are done.
 
-They are asked for when a window is over, and added with the next one, or at the end. Of windows
-that follow each other within seconds only some have pictures: to add them is a tenth of a window's
-cost on a GPU, and TensorBoard would not show more of them meanwhile. The last window always has.
+They are asked for when a window is over. Where windows follow each other faster than they are
+drawn, only some have pictures. Those that are done are added with a later window, or at the end,
+and only the newest of the last seconds: to add them is a tenth of a window's cost on a GPU, and
+nobody could see the others before they are outdated. The last window's always are.
 """
 
 from __future__ import annotations
@@ -23,16 +24,21 @@ from lightning_profile.report.tensorboard import TensorBoardReport
 _FOLDER = "figures"
 _GROUP = "(figures)"  # TensorBoard sorts by character, so that they come first
 _MOST_AT_WORK = 2  # windows: one that is being drawn, and one that waits
-_INTERVAL_S = 10.0  # the least between two windows of a stage; TensorBoard looks every 30 s
-_PATIENCE_S = 5.0  # at the end of the training
+_INTERVAL_S = 10.0  # the least between additions; TensorBoard's page looks every 30 s
+_PATIENCE_S = 5.0  # at the end of the training, for each window
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """Pictures of one window that were asked for and have not come yet, by tag."""
+    """Pictures of one window that were asked for, by tag."""
 
+    stage: str
     step: int
     paths: dict[str, Path]
+
+    def missing(self) -> list[str]:
+        """Names of those that are not drawn yet."""
+        return [path.name for path in self.paths.values() if not path.exists()]
 
 
 class Pictures:
@@ -47,13 +53,14 @@ class Pictures:
         self._folder = folder
         self._reports = reports
         self._process: DrawingProcess | None = None
-        self._orders: list[_Order] = []
-        self._waiting: dict[str, WindowResult] = {}  # by stage, the last
-        self._asked_at_s: dict[str, float] = {}
+        self._waiting: dict[str, WindowResult] = {}  # the last of each stage, not asked for yet
+        self._at_work: list[_Order] = []
+        self._drawn: dict[str, _Order] = {}  # the last of each stage, not added yet
+        self._added_at_s = -math.inf
         self._is_over = False  # once it failed there are no more
 
     def write(self, result: WindowResult) -> None:
-        """Add what is done, and have ``result`` drawn unless one just was; returns at once.
+        """Add what is done, and have ``result`` drawn; returns at once.
 
         Raises:
             DrawingError: If the process that draws has ended.
@@ -61,13 +68,14 @@ class Pictures:
         """
         if self._is_over:
             return
-        self._add_finished()
-        stage, now_s = result.stage, time.monotonic()
-        self._waiting[stage] = result
-        is_due = now_s - self._asked_at_s.get(stage, -math.inf) >= _INTERVAL_S
-        if is_due and len(self._orders) < _MOST_AT_WORK:
-            self._asked_at_s[stage] = now_s
-            self._draw(self._waiting.pop(stage))
+        self._waiting[result.stage] = result
+        self._collect()
+        now_s = time.monotonic()
+        if self._drawn and now_s - self._added_at_s >= _INTERVAL_S:
+            self._added_at_s = now_s
+            self._add_drawn()
+        while self._waiting and len(self._at_work) < _MOST_AT_WORK:
+            self._draw(self._waiting.pop(next(iter(self._waiting))))
 
     def close(self) -> None:
         """Wait a few seconds for what is being drawn, and end the process.
@@ -75,21 +83,30 @@ class Pictures:
         Raises:
             DrawingError: If pictures are missing.
         """
+        faults: list[Exception] = []
         try:
-            while self._waiting and not self._is_over:
-                _, result = self._waiting.popitem()
-                self._draw(result)
+            for result in self._waiting.values():
+                try:
+                    if not self._is_over:
+                        self._draw(result)
+                except Exception as fault:  # another stage's may be drawn all the same
+                    faults.append(fault)
         finally:
             self._is_over = True
             self._waiting.clear()
             process, self._process = self._process, None
-            last_words = "" if process is None else process.finish(_PATIENCE_S)
-            self._add_finished()
-            missing = [path.name for order in self._orders for path in order.paths.values()]
-            self._orders = []
+            patience_s = _PATIENCE_S * max(1, len(self._at_work))
+            last_words = "" if process is None else process.finish(patience_s)
+            self._collect()
+            missing = [name for order in self._at_work for name in order.missing()]
+            self._drawn |= {order.stage: order for order in self._at_work}  # some may be there
+            self._at_work = []
+            self._add_drawn()
         if missing:
-            reason = last_words or f"they took longer than {_PATIENCE_S:.0f} s"
+            reason = last_words or f"they took longer than {patience_s:.0f} s"
             raise DrawingError(f"{', '.join(missing)}: {reason}")
+        if faults:
+            raise faults[0]
 
     def _draw(self, result: WindowResult) -> None:
         folder = (self._folder.claim() / _FOLDER).resolve()
@@ -108,14 +125,23 @@ class Pictures:
         except (DrawingError, OSError):
             self._is_over = True
             raise
-        self._orders.append(_Order(result.global_step, paths))
+        self._at_work.append(_Order(result.stage, result.global_step, paths))
 
-    def _add_finished(self) -> None:
-        for order in self._orders:
-            done = {tag: path for tag, path in order.paths.items() if path.exists()}
-            pictures = {tag: path.read_bytes() for tag, path in done.items()}
-            for tag in done:
-                del order.paths[tag]
+    def _collect(self) -> None:
+        """Look which windows are drawn; of each stage only the last is still of interest."""
+        unfinished = []
+        for order in self._at_work:
+            if order.missing():
+                unfinished.append(order)
+            else:
+                self._drawn[order.stage] = order
+        self._at_work = unfinished
+
+    def _add_drawn(self) -> None:
+        drawn, self._drawn = self._drawn, {}
+        for order in drawn.values():
+            pictures = {
+                tag: path.read_bytes() for tag, path in order.paths.items() if path.exists()
+            }
             for report in self._reports:
                 report.write_pictures(pictures, order.step)
-        self._orders = [order for order in self._orders if order.paths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import struct
@@ -106,18 +107,21 @@ def test_every_window_has_its_pictures_at_its_step(tmp_path: Path) -> None:
         assert (events[-1].width, events[-1].height) == struct.unpack(">II", png[16:24])
 
 
-def test_of_windows_within_seconds_the_first_and_the_last_of_a_stage_have_theirs(
-    tmp_path: Path,
+def test_of_windows_within_seconds_the_first_and_the_last_of_a_stage_are_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = Each(lambda epoch: wait_for(tmp_path, 6 * min(epoch, 1)))
+    monkeypatch.setattr("lightning_profile.report.pictures._INTERVAL_S", math.inf)
+    drawn = Each(lambda epoch: wait_for(tmp_path, 6 * epoch))
     profiler = LayerProfiler("Conv2d-2", SCHEDULE, stages=["train", "validate"])
     train(tmp_path, profiler, drawn, max_epochs=4, model=ValidatedCnn)
     found = pictures(tmp_path)
     steps = {tag: [event.step for event in events] for tag, events in found.items()}
     assert steps["(figures)/roofline"] == [2, 3 * 8 + 2]
     assert steps["(figures)/validate/roofline"] == [8, 4 * 8]
+    assert len(list(tmp_path.rglob("*.png"))) == 4 * 6  # all are in the folder
 
 
+@pytest.mark.usefixtures("long_epochs")
 def test_they_are_added_while_the_training_goes_on(tmp_path: Path) -> None:
     seen = []
 
@@ -130,6 +134,7 @@ def test_they_are_added_while_the_training_goes_on(tmp_path: Path) -> None:
     assert [event.step for event in seen[0]["(figures)/memory"]] == [2]
 
 
+@pytest.mark.usefixtures("long_epochs")
 def test_of_short_epochs_the_last_has_its_pictures(tmp_path: Path) -> None:
     train(tmp_path, LayerProfiler("Conv2d-2", SCHEDULE), max_epochs=12)
     steps = [event.step for event in pictures(tmp_path)["(figures)/roofline"]]
@@ -170,6 +175,7 @@ def test_a_worker_that_holds_the_input_open_does_not_keep_it(tmp_path: Path) -> 
     assert sorted(pictures(tmp_path)) == TAGS
 
 
+@pytest.mark.usefixtures("long_epochs")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_if_it_dies_or_hangs_there_is_one_warning_and_no_picture_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
@@ -189,6 +195,7 @@ def test_if_it_dies_or_hangs_there_is_one_warning_and_no_picture_more(
     assert children() == before
 
 
+@pytest.mark.usefixtures("long_epochs")
 def test_a_program_that_fails_is_quoted_in_the_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
