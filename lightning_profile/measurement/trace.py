@@ -20,7 +20,12 @@ from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
 from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
 from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
-from lightning_profile.measurement.device_work import NOT_RECORDED, DeviceWork, Launched, split_by_device
+from lightning_profile.measurement.device_work import (
+    NOT_RECORDED,
+    DeviceWork,
+    Launched,
+    split_by_device,
+)
 from lightning_profile.measurement.other_profilers import LostWindowError
 from lightning_profile.records import Allocation, Op
 
