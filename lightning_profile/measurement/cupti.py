@@ -51,7 +51,7 @@ class CuptiRelease:
         The variable is not set for longer than that takes: recordings of others may follow each
         other without a call into CUDA between them.
         """
-        before = _foreign_threads() if self._can_let_go() else None
+        before = _all_threads() if self._can_let_go() else None
         if before is None:
             yield
             return
@@ -62,8 +62,9 @@ class CuptiRelease:
         try:
             yield
         finally:
-            after = _foreign_threads() if os.environ.get(_SETTING) == "1" else before
-            self._kinetos = None if after is None else after - before
+            after = _all_threads() if os.environ.get(_SETTING) == "1" else before
+            pythons = {str(each.native_id) for each in threading.enumerate()}
+            self._kinetos = None if after is None else after - before - pythons
             if self._kinetos != set():
                 self._start_helper()
 
@@ -112,10 +113,9 @@ def _call_while_alive(threads: Collection[str] | None, device: torch.device) -> 
             return
 
 
-def _foreign_threads() -> set[str] | None:
-    """Threads that are not Python's own; ``None`` if too many files are open to tell."""
+def _all_threads() -> set[str] | None:
+    """Those of the process; ``None`` if too many files are open to tell."""
     try:
-        threads = set(os.listdir(_THREADS))  # noqa: PTH208  (names, at a third of the price)
+        return set(os.listdir(_THREADS))  # noqa: PTH208  (names, at a third of the price)
     except OSError:
         return None
-    return threads.difference(str(each.native_id) for each in threading.enumerate())

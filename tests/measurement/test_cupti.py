@@ -190,7 +190,7 @@ def test_an_interrupt_before_kinetos_thread_is_known_costs_all_the_patience(
         pytest.raises(KeyboardInterrupt),
         release.as_recording_ends(),
     ):
-        once.setattr("lightning_profile.measurement.cupti._foreign_threads", interrupt)
+        once.setattr("lightning_profile.measurement.cupti._all_threads", interrupt)
     assert os.environ[SETTING] == "1"
     release.wait()
     assert len(calls) > 1
