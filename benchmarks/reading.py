@@ -39,11 +39,9 @@ from typing import Any
 os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch comes
 
 import torch
-from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from spread import describe, spread
 from stopwatch import Pieces, Stopwatch, Times
-from trainings import MODELS, BatchesOnDevice
+from trainings import MODELS, fit
 
 from lightning_profile import LayerProfiler, Schedule, pipeline
 from lightning_profile.measurement import cupti, window
@@ -103,18 +101,11 @@ class TimedProfiler(LayerProfiler):
 def train(model: str, callbacks: Sequence[TimedProfiler], args: argparse.Namespace) -> None:
     """As many epochs as there are windows to time, of as many steps as the schedules need."""
     steps = max(callback.schedule.steps for callback in callbacks) + 1
+    what = argparse.Namespace(
+        model=model, device=args.device, steps=steps, batch_size=args.batch_size
+    )
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        trainer = Trainer(
-            max_epochs=args.windows,
-            accelerator="gpu" if args.device == "cuda" else "cpu",
-            devices=1,
-            callbacks=list(callbacks),
-            logger=TensorBoardLogger(folder),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
-        trainer.fit(MODELS[model](), BatchesOnDevice(model, args.device, steps, args.batch_size))
+        fit(what, folder, callbacks, epochs=args.windows)
 
 
 def layers(stopwatch: Stopwatch, args: argparse.Namespace) -> dict[str, Any]:

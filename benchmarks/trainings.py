@@ -121,7 +121,15 @@ def fit(
     epochs: int,
     profiler: str | None = None,
 ) -> None:
-    """Train what :func:`add_epoch_arguments` says, and log to TensorBoard below ``folder``."""
+    """Train a model for some epochs, and log to TensorBoard below ``folder``.
+
+    Args:
+        args: Model, device, steps of an epoch and batch size, as :func:`add_epoch_arguments` has.
+        folder: Where all of it goes.
+        callbacks: The trainer's.
+        epochs: How many.
+        profiler: The trainer's.
+    """
     Trainer(
         max_epochs=epochs,
         accelerator="gpu" if args.device == "cuda" else "cpu",

@@ -23,8 +23,9 @@ SETTING = "TEARDOWN_CUPTI"
 
 
 @pytest.fixture(autouse=True)
-def no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_setting_and_little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SETTING, raising=False)
+    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
 
 
 @pytest.fixture
@@ -34,6 +35,19 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     called: list[str] = []
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: called.append(str(device)))
     return called
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 60)
+
+
+@pytest.fixture
+def stay() -> Iterator[threading.Event]:
+    """What a foreign thread waits for; it ends with the test."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 @contextlib.contextmanager
@@ -59,10 +73,10 @@ def start_foreign_thread(work: Callable[[], object]) -> Path:
     return Path(f"/proc/self/task/{began.get(timeout=60)}")
 
 
+@pytest.mark.usefixtures("patience")
 def test_the_block_is_left_once_the_thread_that_began_in_it_has_ended(
     calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 60)
     given_up = threading.Event()
 
     def teardown() -> None:  # as kineto's, which ends at the first call into CUDA
@@ -85,19 +99,6 @@ def wait_until(happens: Callable[[], object]) -> None:
     while not happens():
         assert time.monotonic() < end
         time.sleep(0.001)
-
-
-@pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 60)
-
-
-@pytest.fixture
-def stay() -> Iterator[threading.Event]:
-    """What a foreign thread waits for; it ends with the test."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 @pytest.mark.usefixtures("patience")
@@ -126,7 +127,6 @@ def test_without_a_thread_of_its_own_it_is_waited_for_in_the_end(
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     release = CuptiRelease(DEVICE)
     with release.as_recording_ends():
@@ -183,7 +183,6 @@ def test_an_interrupt_before_kinetos_thread_is_known_costs_all_the_patience(
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
     release = CuptiRelease(DEVICE)
     with (
         monkeypatch.context() as once,
@@ -219,7 +218,6 @@ def test_too_many_open_files_keep_the_library_or_cost_all_the_patience(
     def fail(path: str) -> list[str]:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
     release = CuptiRelease(DEVICE)
     if opened == "before":
         monkeypatch.setattr(os, "listdir", fail)
@@ -237,30 +235,23 @@ def test_the_cpu_has_no_such_library(calls: list[str]) -> None:
 
 
 def test_a_device_that_has_failed_does_not_end_the_wait(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
+    calls: list[str], monkeypatch: pytest.MonkeyPatch, stay: threading.Event
 ) -> None:
     def fail(device: torch.device) -> None:
         calls.append(str(device))
         raise RuntimeError("CUDA error")
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", fail)
-    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
-    stay = threading.Event()
     with let_go_of_cupti(DEVICE):
         thread = start_foreign_thread(stay.wait)
-    is_alive = thread.exists()
-    stay.set()
-    assert is_alive  # a thread that stays is not waited for without end
+    assert thread.exists()  # a thread that stays is not waited for without end
     assert len(calls) > 1
     assert SETTING not in os.environ
 
 
-def test_threads_of_python_are_not_waited_for(calls: list[str]) -> None:
-    stay = threading.Event()
-    thread = threading.Thread(target=stay.wait, daemon=True)
+def test_threads_of_python_are_not_waited_for(calls: list[str], stay: threading.Event) -> None:
     with let_go_of_cupti(DEVICE):
-        thread.start()
-    stay.set()
+        threading.Thread(target=stay.wait, daemon=True).start()
     assert not calls
 
 
@@ -272,15 +263,16 @@ def test_threads_that_were_there_are_not_waited_for(calls: list[str]) -> None:
 
 @pytest.mark.parametrize(("value", "is_waited_for"), [("0", False), ("1", True), ("", False)])
 def test_the_users_own_setting_holds(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch, value: str, is_waited_for: bool
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stay: threading.Event,
+    value: str,
+    is_waited_for: bool,
 ) -> None:
-    monkeypatch.setattr("lightning_profile.measurement.cupti._PATIENCE_S", 0.05)
     monkeypatch.setenv(SETTING, value)
-    stay = threading.Event()
     with let_go_of_cupti(DEVICE):
         assert os.environ[SETTING] == value
         start_foreign_thread(stay.wait)
-    stay.set()
     assert os.environ[SETTING] == value
     assert bool(calls) == is_waited_for
 
