@@ -84,9 +84,9 @@ def test_kinetos_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert calls  # there was one
         end = time.monotonic() + 5
         # What has ended may still be listed; kineto's would stay, as nothing calls CUDA here.
-        while _all_threads() != before and time.monotonic() < end:
+        while not _all_threads() <= before and time.monotonic() < end:
             time.sleep(0.001)
-        assert _all_threads() == before
+        assert _all_threads() <= before  # others, which were there, may have ended
 
 
 def test_threads_that_call_cuda_meanwhile_go_on() -> None:
