@@ -148,7 +148,8 @@ class _Window:
         if measured is not None:
             more = (count_note(measured), cast_note(measured), device_note(measured, calls))
             notes += [note for note in more if note]
-        dtype = next((dtype for call in calls if (dtype := call.call.dtype)), None)
+        dtypes = [call.call.dtype for call in calls if call.call.dtype is not None]
+        dtype = dtypes[0] if dtypes else None
         roofline = None
         if self._limits is not None:
             time_ns = None if measured is None else measured.time_ns

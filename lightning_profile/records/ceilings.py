@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+from lightning_profile.records.record import record
 
 ArithmeticKind = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8"]
 ARITHMETIC_KINDS: tuple[ArithmeticKind, ...] = get_args(ArithmeticKind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Ceilings:
     """The rates that no layer can exceed on a device.
 
@@ -26,7 +27,7 @@ class Ceilings:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class MathsMode:
     """How torch was told to compute products on a device.
 
@@ -43,7 +44,7 @@ class MathsMode:
     fp16_accumulation: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Roofline:
     """The least time that some work can take (Williams et al., doi:10.1145/1498765.1498785).
 

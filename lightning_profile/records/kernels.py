@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from lightning_profile.records.record import record
 
 KernelKind = Literal[
     "matrix product",
@@ -17,7 +18,7 @@ KernelKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """One piece of work of the device, as CUPTI recorded it.
 
@@ -39,7 +40,7 @@ class Kernel:
         return self.start_ns + self.device_time_ns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class KernelUse:
     """All kernels of one name in a row.
 
@@ -58,7 +59,7 @@ class KernelUse:
     share: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class DeviceUse:
     """What a row did on the device.
 

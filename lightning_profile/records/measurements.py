@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from lightning_profile.records.kernels import DeviceUse, Kernel
 from lightning_profile.records.layers import Phase
 from lightning_profile.records.memory import Blocks
+from lightning_profile.records.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Allocation:
     """A block that an allocator handed out (``bytes`` > 0) or took back (``bytes`` < 0).
 
@@ -31,7 +31,7 @@ class Allocation:
     cached_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Op:
     """One operator recorded by torch.profiler, or one of the ranges that mark calls and steps.
 
@@ -91,7 +91,7 @@ class Op:
         return sum(kernel.device_time_ns for kernel in self.launched)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BackwardGraph:
     """Where autograd has to add up gradients in one backward pass.
 
@@ -104,7 +104,7 @@ class BackwardGraph:
     shared: Mapping[int, tuple[int, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Work:
     """What operators did, in quantities that add up.
 
@@ -126,7 +126,7 @@ class Work:
     kernels: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class OperatorUse:
     """One kind of operator in a row: its own time, without that of operators inside of it."""
 
@@ -136,7 +136,7 @@ class OperatorUse:
     device_time_ns: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class OperatorSums:
     """What the operators of a row did, by name and without operators inside of them.
 
@@ -169,7 +169,7 @@ class OperatorSums:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Measurement(Work):
     """What a phase of a layer did cost in one step, all that ran inside of it included.
 

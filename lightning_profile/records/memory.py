@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from lightning_profile.records.record import record
 
 MemoryKind = Literal["theory", "rounding", "kept", "temporary"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Block:
     """A block that an allocator handed out in a phase, and that outlived it.
 
@@ -22,7 +24,7 @@ class Block:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Blocks:
     """All that an allocator handed out in a phase.
 
@@ -40,7 +42,7 @@ class Blocks:
         return sum([block.bytes for block in self.kept]) + sum(self.temporary_bytes.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class MemoryPart:
     """A part of what a phase allocated.
 
@@ -60,7 +62,7 @@ class MemoryPart:
     kind: MemoryKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class MemoryTable:
     """All that a phase allocated, to the byte.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from torch import dtype
@@ -14,9 +14,10 @@ from lightning_profile.records.hardware import HardwareCount, Unavailable
 from lightning_profile.records.layers import Call, Layer, Phase
 from lightning_profile.records.measurements import Measurement
 from lightning_profile.records.memory import MemoryTable
+from lightning_profile.records.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Device:
     """Where the measurement was taken."""
 
@@ -25,7 +26,7 @@ class Device:
     threads: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Theory beside measurement for one layer and phase in one window, per step.
 
@@ -111,7 +112,7 @@ def _ratio(value: int | None, reference: int | None) -> float | None:
     return value / reference if value is not None and reference else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class FootprintComparison:
     """What a layer should keep in memory beside what it does keep."""
 
@@ -120,7 +121,7 @@ class FootprintComparison:
     measured: Footprint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class RankSpread:
     """One quantity of one row over the processes of a distributed training.
 
@@ -137,7 +138,7 @@ class RankSpread:
     maximum: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class WindowResult:
     """Everything that one window has to report.
 
