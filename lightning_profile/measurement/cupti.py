@@ -9,6 +9,7 @@ then a further recording loses kernels, and a process that ends hangs.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 import threading
@@ -31,7 +32,8 @@ _PATIENCE_S = 0.2  # it takes 2 to 4 ms
 class CuptiRelease:
     """Detaches CUPTI after one recording, while that is read.
 
-    Not off Linux, nor with an older CUDA, nor where the user's ``TEARDOWN_CUPTI`` says otherwise.
+    Not off Linux, nor with an older CUDA or one that is a part of torch's own library, nor where
+    the user's ``TEARDOWN_CUPTI`` says otherwise.
 
     Args:
         device: What is recorded.
@@ -42,6 +44,7 @@ class CuptiRelease:
         self._is_pending = False
         self._set_by_us = False
         self._kinetos: set[str] | None = None  # threads; unknown after an interrupt
+        self._runtime: ctypes.CDLL | None = None  # CUDA's
         self._helper: threading.Thread | None = None
 
     @contextlib.contextmanager
@@ -79,7 +82,11 @@ class CuptiRelease:
     def _can_let_go(self) -> bool:
         if self._device.type != "cuda" or _MONITOR in sys.modules or not Path(_THREADS).exists():
             return False
-        return TorchVersion(torch.version.cuda or "0") >= _OLDEST_CUDA
+        version = torch.version.cuda or "0"
+        if TorchVersion(version) < _OLDEST_CUDA:
+            return False
+        self._runtime = _loaded_runtime(version)
+        return self._runtime is not None
 
     def _start_helper(self) -> None:
         self._helper = threading.Thread(target=self._let_go, name="CUPTI release")
@@ -89,23 +96,33 @@ class CuptiRelease:
             self._helper = None
 
     def _let_go(self) -> None:
-        if self._kinetos != set():
-            _call_while_alive(self._kinetos, self._device)
+        if self._kinetos != set() and self._runtime is not None:
+            _call_while_alive(self._kinetos, self._runtime)
         if self._set_by_us:
             self._set_by_us = False
             os.environ.pop(_SETTING, None)
         self._is_pending = False
 
 
-def _call_while_alive(threads: Collection[str] | None, device: torch.device) -> None:
+def _loaded_runtime(version: str) -> ctypes.CDLL | None:
+    """CUDA's runtime of this version as torch has loaded it; ``None`` if it is a part of torch."""
+    major, _, _ = version.partition(".")
+    try:
+        return ctypes.CDLL(f"libcudart.so.{major}", os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return None
+
+
+def _call_while_alive(threads: Collection[str] | None, runtime: ctypes.CDLL) -> None:
     """Call into CUDA until the ``threads`` have ended; for all the patience if they are unknown."""
     deadline_s = time.monotonic() + _PATIENCE_S
+    device = ctypes.c_int()
     while True:
-        # On the way out of a call into CUDA CUPTI is let go, which takes 2 ms. This call is
-        # harmless while a graph is captured, and leaves Python's lock to others meanwhile. It
-        # comes first: once the lock is lost, a thread that reads has it for 5 ms.
-        with contextlib.suppress(RuntimeError):  # of a device that has failed
-            torch.cuda.mem_get_info(device)
+        # On the way out of a call into CUDA CUPTI is let go, which takes 2 ms. This call makes no
+        # context and is harmless while a graph is captured. It comes first, and by ctypes, which
+        # leaves Python's lock to others from its beginning: torch's own functions hold the lock
+        # in their first call, and once it is lost, a thread that reads has it for 5 ms.
+        runtime.cudaGetDevice(ctypes.byref(device))
         are_over = threads is not None and not any(
             Path(_THREADS, each).exists() for each in threads
         )

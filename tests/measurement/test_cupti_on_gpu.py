@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 from lightning_profile import LayerProfiler, Schedule
-from lightning_profile.measurement import Window
-from lightning_profile.measurement.cupti import _all_threads
+from lightning_profile.measurement import Window, cupti
+from lightning_profile.measurement.cupti import _all_threads, _loaded_runtime
 from tests.conftest import read_csv, small_data, train
 
 pytestmark = [
@@ -67,14 +68,18 @@ def test_no_kernel_is_lost_where_recordings_follow_each_other_at_once() -> None:
 
 
 def test_kinetos_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[torch.device] = []
-    ask = torch.cuda.mem_get_info
+    calls: list[object] = []
+    runtime = _loaded_runtime(torch.version.cuda or "")
+    assert runtime is not None
+    ask = runtime.cudaGetDevice
 
-    def noted(device: torch.device) -> tuple[int, int]:
+    def noted(device: object) -> int:
         calls.append(device)
-        return ask(device)
+        return int(ask(device))
 
-    monkeypatch.setattr(torch.cuda, "mem_get_info", noted)
+    monkeypatch.setattr(
+        cupti, "_loaded_runtime", lambda version: types.SimpleNamespace(cudaGetDevice=noted)
+    )
     model = torch.nn.Linear(8, 8).cuda()
     images = torch.randn(4, 8, device="cuda")
     for _ in range(3):
@@ -84,9 +89,9 @@ def test_kinetos_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert calls  # there was one
         end = time.monotonic() + 5
         # What has ended may still be listed; kineto's would stay, as nothing calls CUDA here.
-        while not _all_threads() <= before and time.monotonic() < end:
+        while _all_threads() - before and time.monotonic() < end:
             time.sleep(0.001)
-        assert _all_threads() <= before  # others, which were there, may have ended
+        assert not _all_threads() - before  # others, which were there, may have ended
 
 
 def test_threads_that_call_cuda_meanwhile_go_on() -> None:
