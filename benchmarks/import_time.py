@@ -4,7 +4,7 @@
 
 Each import runs in a fresh process, with Lightning's two packages in turn: first torch and
 Lightning, then the package, whose own part is timed inside of the process. What it leaves to the
-start of a training is imported and timed after that.
+making of a LayerProfiler and to the start of a training is imported and timed after that.
 """
 
 from __future__ import annotations

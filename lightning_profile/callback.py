@@ -26,7 +26,6 @@ from lightning_profile.options import (
 )
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Pattern, list_patterns, select_layers
-from lightning_profile.stage_recorder import StageRecorder, warn_of_missed
 from lightning_profile.trainer_facts import steps_to_come
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from lightning_profile.profiled_run import ProfiledRun
     from lightning_profile.records import HardwareCount, Unavailable
     from lightning_profile.report import RunFolder
+    from lightning_profile.stage_recorder import StageRecorder
 
 
 class LayerProfiler(Callback):
@@ -87,6 +87,9 @@ class LayerProfiler(Callback):
         trace: bool = False,
     ) -> None:
         super().__init__()
+        # What only a training needs is imported late: it takes longer than all the rest.
+        from lightning_profile.stage_recorder import StageRecorder  # noqa: PLC0415
+
         self.patterns = None if layers is None else list_patterns(layers)
         self.schedule = check_schedule(schedule)
         self._has_counters = wants_counters(counters)
@@ -114,8 +117,7 @@ class LayerProfiler(Callback):
         This late because a model may build its layers in ``setup`` or ``configure_model``.
         """
         selection = select_layers(pl_module, self.patterns)
-        # Only a training needs it, and half of the package's time to import is its.
-        from lightning_profile.profiled_run import ProfiledRun  # noqa: PLC0415
+        from lightning_profile.profiled_run import ProfiledRun  # noqa: PLC0415  (as above)
 
         run = self._run = ProfiledRun(selection)
         has_empirical = self._has_empirical_roofline
@@ -228,7 +230,7 @@ class LayerProfiler(Callback):
         """Leave nothing behind, and print the table of the last window."""
         self._guard(self._close_windows)
         if self._run is not None:
-            warn_of_missed(self._stages, self.schedule, after_training=stage == "fit")
+            self._run.warn_of_missed(self._stages, self.schedule, after_training=stage == "fit")
         self._guard(self._print_summary)
         self._guard(self._close_report)
         if self._train.capture is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 try:
     from pytorch_lightning import Callback, LightningModule, Trainer
@@ -15,8 +16,10 @@ except ImportError:  # the same classes in the other of Lightning's two packages
     )
 
 from lightning_profile.faults import describe_for_report
-from lightning_profile.measurement import LayerRanges, has_nvtx
 from lightning_profile.selection import Pattern, list_patterns, select_layers
+
+if TYPE_CHECKING:
+    from lightning_profile.measurement import LayerRanges
 
 
 class NvtxRanges(Callback):
@@ -47,6 +50,9 @@ class NvtxRanges(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layers, and begin to mark them."""
         selection = select_layers(pl_module, self._patterns)
+        # Slow to import, and only a training needs it.
+        from lightning_profile.measurement import LayerRanges, has_nvtx  # noqa: PLC0415
+
         if not has_nvtx():
             warnings.warn("no NVTX ranges: this torch was built without CUDA", stacklevel=2)
             return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lightning_profile.attribution import layers_of_nodes
 from lightning_profile.collector import paused_collector
 from lightning_profile.measurement import ChromeTrace, is_profiler_running
+from lightning_profile.options import VALIDATE
 from lightning_profile.pipeline import Analyst
 from lightning_profile.ranks import RankGatherer
 from lightning_profile.report import RunFolder, RunReport, quantities_by_row
@@ -123,6 +124,31 @@ class ProfiledRun:
             reading_time_ns = time.perf_counter_ns() - started_ns
             result = replace(result, reading_time_ns=reading_time_ns)
             self._report.write(result, _with_backward_names(window))
+
+    def warn_of_missed(
+        self,
+        stages: Mapping[str, StageRecorder],
+        schedule: Schedule,
+        *,
+        after_training: bool,
+    ) -> None:
+        """Say which of the stages never had a window.
+
+        Args:
+            stages: By name.
+            schedule: As it was asked for.
+            after_training: Whether a training has ended; a validation alone has no other stage.
+        """
+        missed = [name for name, each in stages.items() if not each.has_tried]
+        if len(missed) == len(stages):
+            text = (
+                f"the training ended before a window opened ({schedule}): there is no layer profile"
+            )
+        elif missed == [VALIDATE] or (missed and after_training):
+            text = f"no window opened in {missed[0]} ({schedule}): it has no layer profile"
+        else:
+            return
+        warnings.warn(text, stacklevel=3)
 
     def print_summary(self) -> None:
         """Print the table of the last window; once."""

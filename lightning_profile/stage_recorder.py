@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lightning_profile.compiled_step import has_graph_without_wrapper, step_invocation
 from lightning_profile.measurement import (
     ChromeTrace,
     Invocation,
@@ -17,10 +18,8 @@ from lightning_profile.measurement import (
     Window,
     batch_size,
 )
-from lightning_profile.options import VALIDATE
 from lightning_profile.records import Layer
 from lightning_profile.schedule import Schedule
-from lightning_profile.trainer_facts import has_graph_without_wrapper, step_invocation
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
@@ -199,23 +198,3 @@ class StageRecorder:
         if key not in self._said:
             self._said.add(key)
             warnings.warn(text, stacklevel=3)
-
-
-def warn_of_missed(
-    stages: Mapping[str, StageRecorder], schedule: Schedule, *, after_training: bool
-) -> None:
-    """Say which of the stages never had a window.
-
-    Args:
-        stages: By name.
-        schedule: As it was asked for.
-        after_training: Whether a training has ended; a validation alone has no other stage.
-    """
-    missed = [name for name, each in stages.items() if not each.has_tried]
-    if len(missed) == len(stages):
-        text = f"the training ended before a window opened ({schedule}): there is no layer profile"
-    elif missed == [VALIDATE] or (missed and after_training):
-        text = f"no window opened in {missed[0]} ({schedule}): it has no layer profile"
-    else:
-        return
-    warnings.warn(text, stacklevel=3)

@@ -24,6 +24,7 @@ SHARED = {
 CONDUCTORS = {
     "__init__",
     "callback",
+    "compiled_step",
     "device_limits",
     "nvtx_ranges",
     "pipeline",
