@@ -8,14 +8,14 @@
 Reading is everything from the stop of the profiler to the finished result and the written report:
 the ``on_train_batch_end`` that closes a window of a real training. ``layers`` trains torchvision's
 ResNet-50 on small images with callbacks that watch one layer, every leaf, and everything, and open
-their windows in turn within each epoch; the ratio to the window of one layer in the same epoch is
-what counts. ``steps`` trains the MNIST CNN with windows of 1 to 64 steps, in an order that is drawn
-anew each round. ``figures`` trains ResNet-50 with callbacks that watch every leaf, with the
-pictures in TensorBoard and without, in turn within each epoch; each epoch begins when the pictures
-of the last one are drawn, as in a training of long epochs. ``trace`` does likewise with ``--model``
-and with callbacks that write the trace of each window and that don't. The first window of a
-training does work that no later one does (the charts' layout, the derivations), so it is shown by
-itself.
+their windows in turn within each epoch, in each of the six orders once in six rounds; the ratio to
+the window of one layer in the same epoch is what counts. ``steps`` trains the MNIST CNN with
+windows of 1 to 64 steps, in an order that is drawn anew each round. ``figures`` trains ResNet-50
+with callbacks that watch every leaf, with the pictures in TensorBoard and without, in turn within
+each epoch; each epoch begins when the pictures of the last one are drawn, as in a training of long
+epochs. ``trace`` does likewise with ``--model`` and with callbacks that write the trace of each
+window and that don't. The first window of a training does work that no later one does (the charts'
+layout, the derivations), so it is shown by itself.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -114,13 +115,14 @@ def layers(stopwatch: Stopwatch, args: argparse.Namespace) -> dict[str, Any]:
     leaves = [layer.qualified_name for layer in everything if not layer.is_container]
     choices = {ONE: "net.layer2.0.conv2", LEAVES: leaves, EVERYTHING: "all"}
     windows: dict[str, list[list[Times]]] = {choice: [] for choice in choices}
+    orders = list(itertools.permutations(choices))
+    random.shuffle(orders)
     for number in range(args.rounds):
-        order = list(choices) if number % 2 else list(choices)[::-1]
         callbacks = {
             choice: TimedProfiler(
                 stopwatch, choices[choice], Schedule(wait=1 + 3 * turn, warmup=WARMUP)
             )
-            for turn, choice in enumerate(order)
+            for turn, choice in enumerate(orders[number % len(orders)])
         }
         train("resnet50", list(callbacks.values()), args)
         for choice, callback in callbacks.items():
@@ -248,7 +250,7 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, default="resnet50", help="for trace")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch_size", type=int, default=4, help="reading doesn't depend on it")
-    parser.add_argument("--rounds", type=int, default=4, help="trainings")
+    parser.add_argument("--rounds", type=int, default=6, help="trainings")
     parser.add_argument("--windows", type=int, default=8, help="windows of each training")
     parser.add_argument("--most", type=int, default=64, help="steps of the longest window")
     parser.add_argument("--json", type=Path, help="where to write the figures")
