@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import ctypes
 import os
 import queue
 import sys
@@ -305,5 +306,15 @@ def test_a_runtime_that_is_a_part_of_torch_keeps_the_library(
         assert SETTING not in os.environ
 
 
-def test_no_other_runtime_is_loaded_than_torchs() -> None:
-    assert _loaded_runtime("4.2") is None
+def test_no_other_runtime_is_loaded_than_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def refuse(name: str, mode: int) -> None:
+        asked.append((name, mode))
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert _loaded_runtime("12.9") is None
+    ((name, mode),) = asked
+    assert name == "libcudart.so.12"
+    assert mode & os.RTLD_NOLOAD
