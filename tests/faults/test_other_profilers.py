@@ -17,7 +17,7 @@ from torch.autograd import profiler as autograd_profiler
 from torch.profiler import ProfilerAction, ProfilerActivity, profile, schedule
 
 from lightning_profile import LayerProfiler, Schedule
-from lightning_profile.measurement import is_profiler_running
+from lightning_profile.measurement import OtherProfilers, is_profiler_running
 from tests.conftest import SmallCnn, read_csv, small_data, train
 
 # Said by torch before 2.14 of every profile, whoever's it is.
@@ -250,6 +250,19 @@ def test_the_other_one_is_looked_for_without_touching_foreign_objects(tmp_path: 
     with profile(activities=CPU), pytest.warns(UserWarning, match="torch.profiler"):
         train(tmp_path, profiler())
     assert type(kept) is Suspicious
+
+
+def test_one_of_a_class_of_the_users_own_is_found_before_it_records() -> None:
+    class Theirs(profile):
+        pass
+
+    class Derived(Theirs):
+        pass
+
+    soon = schedule(wait=1, warmup=1, active=1)
+    with Derived(activities=CPU, schedule=soon) as theirs:
+        theirs.step()  # counted, so that it is looked for; now it warms up
+        assert OtherProfilers().in_the_way(1, "training_step") == "torch.profiler"
 
 
 def test_an_interrupted_look_leaves_nothing(tmp_path: Path) -> None:
