@@ -46,10 +46,7 @@ class TensorBoardReport:
         self._written: dict[str, tuple[object, ...]] = {}
 
     def write_scalars(self, result: WindowResult) -> None:
-        """Add every number of ``result`` under its tag, as ``add_scalar`` would, and the charts.
-
-        They can be seen once :meth:`write` has been called, which waits for the writer's thread.
-        """
+        """Add every number of ``result`` under its tag, as ``add_scalar`` would, and the charts."""
         # Slow to import, and there once a writer is.
         from tensorboard.compat.proto import summary_pb2  # type: ignore # noqa: PGH003, PLC0415
 
@@ -71,10 +68,12 @@ class TensorBoardReport:
         files = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
         files.add_summary(kind(value=values), result.global_step)
         self._write_layout(numbers.keys())
+        self._writer.flush()
 
     def write_charts(self, result: WindowResult) -> None:
-        """Add the charts alone, of a logger that has a way of its own to add scalars; likewise."""
+        """Add the charts alone, of a logger that has a way of its own to add scalars."""
         self._write_layout(scalars(result).keys())
+        self._writer.flush()
 
     def _write_layout(self, tags: AbstractSet[str]) -> None:
         """Also a later window may know more, such as of a layer that did not run in the first."""
@@ -104,13 +103,7 @@ class TensorBoardReport:
             self._writer.flush()
 
     def write(self, result: WindowResult) -> None:
-        """Add the texts that are new in ``result``, and flush, so that all can be seen at once."""
-        try:
-            self._write_texts(result)
-        finally:
-            self._writer.flush()
-
-    def _write_texts(self, result: WindowResult) -> None:
+        """Add what is new in ``result`` and flush, so that it can be seen at once."""
         for derivation in result.derivations:
             name = derivation.layer.display_name
             content = (
@@ -133,3 +126,4 @@ class TensorBoardReport:
         tag = f"{_TEXTS}/{stage}theory_and_measurement"
         trace = None if self._traces is None else self._traces.of_last_window(result.stage)
         self._writer.add_text(tag, format_summary(result, trace), result.global_step)
+        self._writer.flush()

@@ -104,12 +104,10 @@ def test_charts_of_one_title_are_the_same_in_every_run() -> None:
 
 
 def test_what_a_later_window_knows_gets_its_chart(tmp_path: Path) -> None:
-    writer = SummaryWriter(tmp_path)
-    report = TensorBoardReport(writer, [LAYER])
+    report = TensorBoardReport(SummaryWriter(tmp_path), [LAYER])
     windows = (result(comparison()), result(comparison(roofline=ROOFLINE)), result(comparison()))
     for window in windows:
         report.write_scalars(window)
-    writer.close()
     first, last = layouts(tmp_path)  # TensorBoard shows the last one
     added = "all phases: fraction of the roofline (1: as fast as can be)"
     assert added not in [chart.title for chart in first.category[0].chart]
@@ -127,9 +125,7 @@ def test_several_processes_are_a_band_of_tags_that_are_written(tmp_path: Path) -
     values = scalars(window)
     for tags in bands.values():
         assert [values[tag] for tag in tags] == [SPREAD.mean, SPREAD.minimum, SPREAD.maximum]
-    writer = SummaryWriter(tmp_path)
-    TensorBoardReport(writer, [LAYER]).write_charts(window)
-    writer.close()
+    TensorBoardReport(SummaryWriter(tmp_path), [LAYER]).write_charts(window)
     (layout,) = layouts(tmp_path)
     margins = [chart.margin for chart in layout.category[0].chart if chart.HasField("margin")]
     assert [each.series[0].lower for each in margins] == [tags[1] for tags in bands.values()]

@@ -72,37 +72,10 @@ def test_a_layout_that_could_not_be_written_is_tried_again(tmp_path: Path) -> No
     report = TensorBoardReport(writer, [LAYER])
     with pytest.raises(OSError, match="No space left"):
         report.write_scalars(result(comparison()))
-    writer.flush()
     assert not has_charts(tmp_path)
     writer.is_away = False
     report.write_scalars(result(comparison(), epoch=1))
-    writer.flush()
     assert has_charts(tmp_path)
-    writer.close()
-
-
-def test_numbers_can_be_seen_at_once_though_the_texts_fail(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> str:
-        raise ValueError("no text")
-
-    monkeypatch.setattr("lightning_profile.report.tensorboard.format_summary", fail)
-    waited_for: list[set[str]] = []
-
-    class Writer(SummaryWriter):
-        def flush(self) -> None:
-            super().flush()
-            waited_for.append(set(read_scalars(tmp_path)))
-
-    writer = Writer(tmp_path)
-    report = TensorBoardReport(writer, [LAYER])
-    report.write_scalars(result(comparison()))
-    assert not waited_for  # that is left to the texts, as it takes a while
-    with pytest.raises(ValueError, match="no text"):
-        report.write(result(comparison()))
-    assert waited_for == [set(scalars(result(comparison())))]
-    writer.close()
 
 
 def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -115,9 +88,7 @@ def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def test_scalars_of_one_event_are_those_of_an_event_each(tmp_path: Path) -> None:
     window = result(comparison())
-    writer = SummaryWriter(tmp_path / "one")
-    TensorBoardReport(writer, [LAYER]).write_scalars(window)
-    writer.close()
+    TensorBoardReport(SummaryWriter(tmp_path / "one"), [LAYER]).write_scalars(window)
     logger = TensorBoardLogger(tmp_path, name="each", version="")
     logger.log_metrics(scalars(window), step=window.global_step)
     logger.save()
@@ -146,11 +117,9 @@ def has_charts(folder: Path) -> bool:
 
 
 def test_a_tags_first_value_says_what_it_is_and_in_which_unit(tmp_path: Path) -> None:
-    writer = SummaryWriter(tmp_path)
-    report = TensorBoardReport(writer, [LAYER])
+    report = TensorBoardReport(SummaryWriter(tmp_path), [LAYER])
     for epoch in range(2):
         report.write_scalars(result(epoch=epoch))
-    writer.close()
     events = EventAccumulator(str(tmp_path)).Reload()
 
     def said(name: str) -> str:
