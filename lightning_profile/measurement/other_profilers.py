@@ -8,7 +8,7 @@ about to, and a window that has lost its session to another one leaves that one 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakSet
 
@@ -91,15 +91,9 @@ def session_of_another(own: profile | Any) -> str | None:
     return None
 
 
-def _instances(kind: type, objects: Iterable[object]) -> list[Any]:
-    # Not `isinstance`, which asks proxies and lazily imported modules for their `__class__`; nor
-    # `issubclass` of each, as there are thousands, twice in a window.
-    kinds = _with_subclasses(kind)
-    return [each for each in objects if type(each) in kinds]
-
-
-def _with_subclasses(kind: type) -> set[type]:
-    return {kind}.union(*map(_with_subclasses, kind.__subclasses__()))
+def _instances(kind: type, objects: Iterable[object]) -> Iterator[Any]:
+    # Not `isinstance`, which asks proxies and lazily imported modules for their `__class__`.
+    return (each for each in objects if issubclass(type(each), kind))
 
 
 def _has_session(other: profile) -> bool:
