@@ -1,4 +1,4 @@
-"""Records are not changed: type checkers hold them frozen."""
+"""Records are not changed: all are frozen, some to type checkers only."""
 
 from __future__ import annotations
 

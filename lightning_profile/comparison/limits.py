@@ -61,9 +61,8 @@ class Limits:
             return None
         arithmetic = None
         if not layer.is_container and element_type is not None:  # else of several kinds, maybe
-            module = layer.module
-            groups = module.groups if isinstance(module, _CONVOLUTIONS) else 1
-            arithmetic = self.arithmetic_of(product_kind(module), groups, element_type)
+            groups = getattr(layer.module, "groups", 1)
+            arithmetic = self.arithmetic_of(product_kind(layer.module), groups, element_type)
         return self.roofline_in(arithmetic, cost.flop, cost.read_bytes + cost.write_bytes, time_ns)
 
     def arithmetic_of(

@@ -32,8 +32,8 @@ _PATIENCE_S = 0.2  # it takes 2 to 4 ms
 class CuptiRelease:
     """Detaches CUPTI after one recording, while that is read.
 
-    Not off Linux, nor with an older CUDA or one that is a part of torch's own library, nor where
-    the user's ``TEARDOWN_CUPTI`` says otherwise.
+    Not off Linux, nor with an older CUDA, nor without its shared library under its own name, which
+    torch's wheels load, nor where the user's ``TEARDOWN_CUPTI`` says otherwise.
 
     Args:
         device: What is recorded.
@@ -105,7 +105,7 @@ class CuptiRelease:
 
 
 def _loaded_runtime(version: str) -> ctypes.CDLL | None:
-    """CUDA's runtime of this version as torch has loaded it; ``None`` if it is a part of torch."""
+    """CUDA's runtime of this version, if the process has loaded it as a library of that name."""
     major, _, _ = version.partition(".")
     try:
         return ctypes.CDLL(f"libcudart.so.{major}", os.RTLD_NOLOAD | os.RTLD_NOW)

@@ -1,8 +1,8 @@
 """The records that flow through the pipeline, and nothing else.
 
-Every record is frozen, which type checkers see to. ``None`` means unknown or not observed, ``0``
-means truly zero. Units stand in the field names: bytes, FLOP (one add or one multiply) and
-nanoseconds, never scaled.
+Every record is frozen, those that a window makes by the hundred for type checkers only (record).
+``None`` means unknown or not observed, ``0`` means truly zero. Units stand in the field names:
+bytes, FLOP (one add or one multiply) and nanoseconds, never scaled.
 
 layers is what is looked at (Layer, Call), costs pen and paper (Cost, Derivation), measurements
 what the machine did (Op, Measurement), kernels what its device did (Kernel, DeviceUse), memory what

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, get_args
-
-from lightning_profile.records.record import record
 
 ArithmeticKind = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8"]
 ARITHMETIC_KINDS: tuple[ArithmeticKind, ...] = get_args(ArithmeticKind)
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
     """The rates that no layer can exceed on a device.
 
@@ -27,7 +26,7 @@ class Ceilings:
     source: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MathsMode:
     """How torch was told to compute products on a device.
 
@@ -44,7 +43,7 @@ class MathsMode:
     fp16_accumulation: bool = False
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Roofline:
     """The least time that some work can take (Williams et al., doi:10.1145/1498765.1498785).
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lightning_profile.records.layers import Call, Layer, Phase
-from lightning_profile.records.record import record
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Equation:
     """One line of a derivation.
 
@@ -27,7 +27,7 @@ class Equation:
     unit: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AllocatedTensor:
     """A tensor that a phase has to create and leaves alive.
 
@@ -40,7 +40,7 @@ class AllocatedTensor:
     bytes: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a phase of a layer should cost on paper; ``None`` where no closed form says it.
 
@@ -66,7 +66,7 @@ class Cost:
 PhaseCosts = Mapping[Phase, Cost]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CostedCall:
     """A call with what it should cost.
 
@@ -84,7 +84,7 @@ class CostedCall:
     footprint: tuple[Equation, ...] = ()
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
     """What a layer keeps in memory, by what it is kept for; in bytes.
 
@@ -103,7 +103,7 @@ class Footprint:
     output_bytes: int | None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Derivation:
     """The pen-and-paper side of one layer, from its first call in a window.
 

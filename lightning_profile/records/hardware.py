@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 from lightning_profile.records.layers import Phase
-from lightning_profile.records.record import record
 from lightning_profile.records.sums import sum_or_unknown
 
 ExecutionUnit = Literal["tensor", "fma", "add", "multiply"]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutedFlop:
     """Operations that one kind of unit executed in one arithmetic.
 
@@ -29,7 +29,7 @@ class ExecutedFlop:
     flop: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareKernel:
     """One kernel, as counted by the hardware; ``None`` where the chip has no such counter.
 
@@ -52,7 +52,7 @@ class HardwareKernel:
     time_ns: int | None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareCount:
     """All kernels of a phase of a layer, in a step.
 
@@ -124,7 +124,7 @@ class UnavailableCause(str, Enum):
     TOOL_FAILED = "tool_failed"
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable:
     """Why there is no hardware count, and what would help.
 

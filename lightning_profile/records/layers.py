@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import Enum
 
 from torch import dtype, nn
-
-from lightning_profile.records.record import record
 
 ROOT_NAME = "(model)"  # the qualified name of the model itself
 
@@ -25,7 +24,7 @@ class Phase(str, Enum):
     __hash__ = str.__hash__
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """A module of the model that is watched.
 
@@ -54,7 +53,7 @@ class Layer:
     in_compiled_graph: bool = False
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFact:
     """What a formula may know of a tensor that went into a layer or came out.
 
@@ -81,7 +80,7 @@ class TensorFact:
         return self.elements * self.dtype.itemsize
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterFact(TensorFact):
     """A parameter of a layer at the moment of a call.
 
@@ -94,7 +93,7 @@ class ParameterFact(TensorFact):
     role: str
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One forward of a layer, as seen by its hooks.
 

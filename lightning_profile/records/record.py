@@ -1,4 +1,4 @@
-"""The decorator of records: dataclasses that nobody changes."""
+"""The decorator of records that a window makes by the hundred: dataclasses that nobody changes."""
 
 from __future__ import annotations
 

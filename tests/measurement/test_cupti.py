@@ -30,9 +30,9 @@ def no_setting_and_little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """A recent CUDA; the calls into it, as there may be none here."""
-    called: list[str] = []
+    called: list[object] = []
     monkeypatch.setattr(torch.version, "cuda", "12.6")
     monkeypatch.setattr(
         "lightning_profile.measurement.cupti._loaded_runtime",
@@ -79,7 +79,7 @@ def start_foreign_thread(work: Callable[[], object]) -> Path:
 
 @pytest.mark.usefixtures("patience")
 def test_the_block_is_left_once_the_thread_that_began_in_it_has_ended(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
+    calls: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_up = threading.Event()
 
@@ -106,7 +106,7 @@ def wait_until(happens: Callable[[], object]) -> None:
 
 @pytest.mark.usefixtures("patience")
 def test_it_is_called_on_while_the_recording_is_read(
-    calls: list[str], stay: threading.Event
+    calls: list[object], stay: threading.Event
 ) -> None:
     before = threading.active_count()
     release = CuptiRelease(DEVICE)
@@ -125,7 +125,7 @@ def test_it_is_called_on_while_the_recording_is_read(
 
 
 def test_without_a_thread_of_its_own_it_is_waited_for_in_the_end(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch, stay: threading.Event
+    calls: list[object], monkeypatch: pytest.MonkeyPatch, stay: threading.Event
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -145,7 +145,7 @@ def test_without_a_thread_of_its_own_it_is_waited_for_in_the_end(
     ("where", "has_begun"), [("join", False), ("start", True), ("start", False)]
 )
 def test_an_interrupted_wait_goes_on_with_the_next(
-    calls: list[str],
+    calls: list[object],
     monkeypatch: pytest.MonkeyPatch,
     stay: threading.Event,
     where: str,
@@ -181,7 +181,7 @@ def test_an_interrupted_wait_goes_on_with_the_next(
 
 
 def test_an_interrupt_before_kinetos_thread_is_known_costs_all_the_patience(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
+    calls: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -201,7 +201,7 @@ def test_an_interrupt_before_kinetos_thread_is_known_costs_all_the_patience(
 
 @pytest.mark.usefixtures("patience")
 def test_threads_of_others_that_begin_later_are_not_waited_for(
-    calls: list[str], stay: threading.Event
+    calls: list[object], stay: threading.Event
 ) -> None:
     release = CuptiRelease(DEVICE)
     with release.as_recording_ends():
@@ -216,7 +216,7 @@ def test_threads_of_others_that_begin_later_are_not_waited_for(
 
 @pytest.mark.parametrize("opened", ["before", "after"])
 def test_too_many_open_files_keep_the_library_or_cost_all_the_patience(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch, opened: str
+    calls: list[object], monkeypatch: pytest.MonkeyPatch, opened: str
 ) -> None:
     def fail(path: str) -> list[str]:
         raise OSError(24, "Too many open files")
@@ -232,13 +232,13 @@ def test_too_many_open_files_keep_the_library_or_cost_all_the_patience(
     assert SETTING not in os.environ
 
 
-def test_the_cpu_has_no_such_library(calls: list[str]) -> None:
+def test_the_cpu_has_no_such_library(calls: list[object]) -> None:
     with let_go_of_cupti(torch.device("cpu")):
         assert SETTING not in os.environ
 
 
 def test_a_thread_that_stays_is_not_waited_for_without_end(
-    calls: list[str], stay: threading.Event
+    calls: list[object], stay: threading.Event
 ) -> None:
     with let_go_of_cupti(DEVICE):
         thread = start_foreign_thread(stay.wait)
@@ -247,13 +247,13 @@ def test_a_thread_that_stays_is_not_waited_for_without_end(
     assert SETTING not in os.environ
 
 
-def test_threads_of_python_are_not_waited_for(calls: list[str], stay: threading.Event) -> None:
+def test_threads_of_python_are_not_waited_for(calls: list[object], stay: threading.Event) -> None:
     with let_go_of_cupti(DEVICE):
         threading.Thread(target=stay.wait, daemon=True).start()
     assert not calls
 
 
-def test_threads_that_were_there_are_not_waited_for(calls: list[str]) -> None:
+def test_threads_that_were_there_are_not_waited_for(calls: list[object]) -> None:
     with let_go_of_cupti(DEVICE):
         pass
     assert not calls
@@ -261,7 +261,7 @@ def test_threads_that_were_there_are_not_waited_for(calls: list[str]) -> None:
 
 @pytest.mark.parametrize(("value", "is_waited_for"), [("0", False), ("1", True), ("", False)])
 def test_the_users_own_setting_holds(
-    calls: list[str],
+    calls: list[object],
     monkeypatch: pytest.MonkeyPatch,
     stay: threading.Event,
     value: str,
@@ -275,14 +275,14 @@ def test_the_users_own_setting_holds(
     assert bool(calls) == is_waited_for
 
 
-def test_an_exception_in_the_block_leaves_no_setting(calls: list[str]) -> None:
+def test_an_exception_in_the_block_leaves_no_setting(calls: list[object]) -> None:
     with pytest.raises(RuntimeError, match="mine"), let_go_of_cupti(DEVICE):
         raise RuntimeError("mine")
     assert SETTING not in os.environ
 
 
 def test_nothing_is_let_go_beside_torchs_own_monitor(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
+    calls: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.profiler._cupti.monitor", types.ModuleType("monitor"))
     with let_go_of_cupti(DEVICE):
@@ -291,15 +291,15 @@ def test_nothing_is_let_go_beside_torchs_own_monitor(
 
 @pytest.mark.parametrize("version", ["12.4", "11.8", None])
 def test_an_older_cuda_keeps_the_library(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch, version: str | None
+    calls: list[object], monkeypatch: pytest.MonkeyPatch, version: str | None
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", version)
     with let_go_of_cupti(DEVICE):
         assert SETTING not in os.environ
 
 
-def test_a_runtime_that_is_a_part_of_torch_keeps_the_library(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
+def test_without_a_runtime_of_its_own_name_the_library_is_kept(
+    calls: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", "12.9")  # the fixture has none of this version
     with let_go_of_cupti(DEVICE):
