@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-_COPY = "aten::_to_copy"
+COPY = "aten::_to_copy"  # the operator
 
 # The profiler's names of types, and their numbers in torch's `c10/core/ScalarType.h`.
 _NAMES = {
@@ -35,13 +35,11 @@ class RecordedCopy(Protocol):
         """Value of each argument, ``None`` for tensors."""
 
 
-def cast_of(name: str, operator: RecordedCopy) -> str | None:
+def cast_of(operator: RecordedCopy) -> str | None:
     """The types before and after, such as ``float32 to bfloat16``; ``None`` if it is no cast.
 
     Nor is the copy of a single number: attention's scale is one, which Python has in float64.
     """
-    if name != _COPY:
-        return None
     shapes = operator.shapes()
     if not shapes or not shapes[0]:
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_profile.measurement.calls import CALL_MARK
-from lightning_profile.measurement.trace import STEP_BEGINS, STEP_ENDS, STEP_MARK
+from lightning_profile.measurement.marks import STEP_BEGINS, STEP_ENDS, STEP_MARK
 from lightning_profile.records import Call
 
 _CALL = re.compile(rf'"name": "{re.escape(CALL_MARK)}(\d+)"')

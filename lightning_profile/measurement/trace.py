@@ -10,52 +10,36 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch._C._profiler import RecordScope, _ExtraFields_Allocation, _ExtraFields_TorchOp
-from torch.profiler import record_function
 
 from lightning_profile.measurement.arguments import NO_ARGUMENTS, WithLists
-from lightning_profile.measurement.calls import CALL_MARK
 from lightning_profile.measurement.casts import cast_of
-from lightning_profile.measurement.counting import TAKES_LISTS, counted_flop, lacks_formula
+from lightning_profile.measurement.counting import counted_flop
 from lightning_profile.measurement.device_work import (
     NOT_RECORDED,
     DeviceWork,
     Launched,
     split_by_device,
 )
-from lightning_profile.measurement.other_profilers import LostWindowError
+from lightning_profile.measurement.marks import (
+    STEP_BEGINS,
+    STEP_MARK,
+    MarkedStep,
+    marked_steps,
+)
+from lightning_profile.measurement.operator_names import name_says
 from lightning_profile.records import Allocation, Op
 
 # Events are told apart by the class of their fields, and scopes by their numbers: to compare the
 # members of torch's enumerations takes a microsecond each, and that for every event.
 _OPERATOR, _ALLOCATION = _ExtraFields_TorchOp, _ExtraFields_Allocation
 _AUTOGRAD_NODE = RecordScope.BACKWARD_FUNCTION.value
-STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
-STEP_BEGINS, STEP_ENDS = " begins", " ends"
 _RUNTIME_CALLS = "cu"  # CUDA's runtime and driver: cudaLaunchKernel, cuLaunchKernelEx
 _LAUNCH = "launch outside of operators"
-
-
-def mark_begin(step: int) -> None:
-    """Mark the moment at which the training batch ``step`` begins.
-
-    Not a range: another profiler may take the session before its end, and in torch 2.11 (not in
-    2.14) to close a range in a session that it wasn't opened in ends the process.
-    """
-    _mark(f"{STEP_MARK}{step}{STEP_BEGINS}")
-
-
-def mark_end(step: int) -> None:
-    """Mark the moment at which the training batch ``step`` has ended."""
-    _mark(f"{STEP_MARK}{step}{STEP_ENDS}")
-
-
-def _mark(name: str) -> None:
-    with record_function(name):
-        pass
+_MEMORY = "[memory]"  # what torch.profiler calls each allocation
 
 
 def read_ops(results: Any, *, has_device: bool) -> list[Op]:
@@ -82,38 +66,19 @@ class _Reader:
         names = {name for name, _ in self._flat}
         device_work = DeviceWork(device, host_names=names)
         self._device_work = None if device_work.is_empty else device_work
-        self._steps = self._marked_steps()
+        self._steps = marked_steps(self._flat, names)
         self._step_starts = [step.start_ns for step in self._steps]
-
-    def _marked_steps(self) -> list[_Step]:
-        """When each marked step began and ended, in order.
-
-        Raises:
-            LostWindowError: If a mark is missing, so that what is read is not the window's.
-        """
-        begins: dict[int, int] = {}  # nanoseconds, by step
-        ends: dict[int, int] = {}
-        for (name, _), event in self._flat.items():
-            if name.startswith(STEP_MARK):
-                mark = name.removeprefix(STEP_MARK)
-                if mark.endswith(STEP_BEGINS):
-                    begins[int(mark.removesuffix(STEP_BEGINS))] = event.start_ns()
-                else:
-                    ends[int(mark.removesuffix(STEP_ENDS))] = event.end_ns()
-        if not begins or begins.keys() != ends.keys():
-            raise LostWindowError("another profiler")
-        steps = [_Step(number, start_ns, ends[number]) for number, start_ns in begins.items()]
-        return sorted(steps, key=lambda step: step.start_ns)
+        self._step = self._steps[0]  # that the last operator was in
 
     def read(self, events: Iterable[Any]) -> None:
         """Append the roots ``events`` and all below them that began within a step."""
         below = _sort(events)
         for event, fields in below.operators:
             self._read_operator(event, fields, parent=None, is_counted=False)
-        for event, fields in below.allocations:  # outside of every operator
-            step = self._step_at(event.start_time_ns)
+        for allocation in below.allocations:  # outside of every operator
+            step = self._step_at(allocation.time_ns)
             if step is not None:
-                self.ops.append(_loose_allocation(event, fields, step.number))
+                self.ops.append(_loose_allocation(allocation, step.number))
         self._read_loose_launches(below.device_events)
 
     def _read_loose_launches(self, device_events: Sequence[Any]) -> None:
@@ -134,13 +99,17 @@ class _Reader:
     ) -> None:
         start_ns, children, name = event.start_time_ns, event.children, event.name
         # By its own time: below a picture of a step there can be operators of the next one.
-        step = self._step_at(start_ns)
-        if step is None:
-            # A range of the user's may be around a step, or a device's picture below an
-            # operator of the warm-up have what the host did in the step below it.
-            self.read(children)
-            return
-        if name.startswith(STEP_MARK):
+        step = self._step
+        if not step.start_ns <= start_ns <= step.end_ns:
+            found = self._step_at(start_ns)
+            if found is None:
+                # A range of the user's may be around a step, or a device's picture below an
+                # operator of the warm-up have what the host did in the step below it.
+                self.read(children)
+                return
+            step = self._step = found
+        says = name_says(name)
+        if says.is_step_mark:
             if name.endswith(STEP_BEGINS):
                 step.thread, step.position = event.start_tid, len(self.ops)
                 self.ops.append(_whole_step(step))
@@ -150,65 +119,58 @@ class _Reader:
         # Missing for work that others report and that ends after the window (a reduction of
         # gradients between processes): such an operator has times, but no arguments.
         flat = self._flat.get((name, event.correlation_id), NO_ARGUMENTS)
-        below = _sort(children) if children else _NOTHING
-        counted: tuple[int | None, int | None] = (None, None)
+        operators, allocations, device_events = _sort(children) if children else _NOTHING
+        flop: int | None = None
+        elementwise_flop: int | None = None
         is_unknown = False
         if not is_counted:  # an operator inside a counted one is part of its formula
-            operator = flat if name not in TAKES_LISTS else WithLists(flat, fields.inputs)
-            counted = counted_flop(name, operator)
-            is_counted = counted != (None, None)
-            is_unknown = not is_counted and lacks_formula(name, is_leaf=not below.operators)
+            operator = flat if not says.takes_lists else WithLists(flat, fields.inputs)
+            flop, elementwise_flop = counted_flop(name, operator)
+            is_counted = flop is not None or elementwise_flop is not None
+            if not is_counted:
+                is_unknown = says.lacks_formula if operators else says.lacks_formula_as_leaf
         sequence_number = fields.sequence_number
         is_numbered = sequence_number >= 0
         device_work = self._device_work
-        launched = device_work.launched(below.device_events) if device_work else NOT_RECORDED
+        launched = device_work.launched(device_events) if device_work else NOT_RECORDED
         position = len(self.ops)
         self.ops.append(
             Op(
                 name=name,
                 step=step.number,
                 parent=parent,
-                call=int(name[len(CALL_MARK) :]) if name.startswith(CALL_MARK) else None,
+                call=says.call,
                 thread=flat.start_thread_id() if is_numbered else None,
                 start_ns=start_ns,
                 end_ns=event.end_time_ns,
                 sequence_number=sequence_number if is_numbered else None,
                 forward_thread=(flat.fwd_thread_id() or None) if is_numbered else None,
                 is_autograd_node=is_numbered and fields.scope.value == _AUTOGRAD_NODE,
-                counted_flop=counted[0],
-                counted_elementwise_flop=counted[1],
+                counted_flop=flop,
+                counted_elementwise_flop=elementwise_flop,
                 is_uncounted=is_unknown,
-                cast=cast_of(name, flat),
+                cast=cast_of(flat) if says.is_copy else None,
                 launched=launched.kernels,
                 launches_graph=launched.has_graph,
-                product=_product(flat.shapes()) if name == "aten::mm" else None,
-                allocations=tuple(_allocation(*child) for child in below.allocations),
+                product=_product(flat.shapes()) if says.is_product else None,
+                allocations=tuple(allocations),
             )
         )
-        for child, child_fields in below.operators:
+        for child, child_fields in operators:
             self._read_operator(child, child_fields, parent=position, is_counted=is_counted)
 
-    def _step_at(self, time_ns: int) -> _Step | None:
+    def _step_at(self, time_ns: int) -> MarkedStep | None:
         position = bisect.bisect_right(self._step_starts, time_ns) - 1
         if position < 0 or time_ns > self._steps[position].end_ns:
             return None
         return self._steps[position]
 
 
-@dataclass(slots=True)
-class _Step:
-    number: int
-    start_ns: int
-    end_ns: int
-    thread: int | None = None  # that Lightning's loop runs on, known once its mark is read
-    position: int | None = None  # of the operator that stands for all of it
-
-
 class _Below(NamedTuple):
-    """What lies directly below an operator, by kind; the first two with their fields."""
+    """What lies directly below an operator, by kind; operators with their fields."""
 
     operators: list[tuple[Any, Any]]
-    allocations: list[tuple[Any, Any]]
+    allocations: list[Allocation]
     device_events: list[Any]  # runtime calls, what they launched, pictures of ranges
 
 
@@ -222,21 +184,28 @@ def _sort(events: Iterable[Any]) -> _Below:
     the host did meanwhile hangs below it. So everything that is no operator is looked through.
     """
     below = _Below([], [], [])
-    _sort_into(below, events)
+    _sort_into(*below, events)
     return below
 
 
-def _sort_into(below: _Below, events: Iterable[Any]) -> None:
+def _sort_into(
+    operators: list[tuple[Any, Any]],
+    allocations: list[Allocation],
+    device_events: list[Any],
+    events: Iterable[Any],
+) -> None:
     for event in events:
         fields = event.extra_fields
         kind = type(fields)
         if kind is _OPERATOR:
-            below.operators.append((event, fields))
+            operators.append((event, fields))
         elif kind is _ALLOCATION:
-            below.allocations.append((event, fields))
+            allocations.append(_allocation(event, fields))
         else:
-            below.device_events.append(event)
-            _sort_into(below, event.children)
+            device_events.append(event)
+            children = event.children
+            if children:
+                _sort_into(operators, allocations, device_events, children)
 
 
 def _product(shapes: Sequence[Sequence[int]]) -> tuple[int, int, int] | None:
@@ -260,10 +229,10 @@ def _allocation(event: Any, fields: Any) -> Allocation:
     )
 
 
-def _loose_allocation(event: Any, fields: Any, step: int) -> Op:
+def _loose_allocation(allocation: Allocation, step: int) -> Op:
     """A block allocated or freed outside of every operator."""
-    time_ns = event.start_time_ns
-    return _plain(event.name, step, time_ns, time_ns, allocations=(_allocation(event, fields),))
+    time_ns = allocation.time_ns
+    return _plain(_MEMORY, step, time_ns, time_ns, allocations=(allocation,))
 
 
 def _loose_launch(call: Any, step: int, launched: Launched) -> Op:
@@ -272,7 +241,7 @@ def _loose_launch(call: Any, step: int, launched: Launched) -> Op:
     return replace(plain, launched=launched.kernels, launches_graph=launched.has_graph)
 
 
-def _whole_step(step: _Step) -> Op:
+def _whole_step(step: MarkedStep) -> Op:
     """What encloses the operators of the loop's thread, from the first mark to the last."""
     return _plain(f"{STEP_MARK}{step.number}", step.number, step.start_ns, step.end_ns)
 

@@ -17,13 +17,14 @@ from lightning_profile.measurement.chrome_trace import ChromeTrace
 from lightning_profile.measurement.cupti import CuptiRelease
 from lightning_profile.measurement.graph import backward_graph
 from lightning_profile.measurement.invocations import Invocation
+from lightning_profile.measurement.marks import mark_begin, mark_end
 from lightning_profile.measurement.other_profilers import (
     LostWindowError,
     is_profiler_running,
     open_windows,
     session_of_another,
 )
-from lightning_profile.measurement.trace import mark_begin, mark_end, read_ops
+from lightning_profile.measurement.trace import read_ops
 from lightning_profile.records import BackwardGraph, Call, Layer, Op
 
 
