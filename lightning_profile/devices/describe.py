@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def describe_device(device: torch.device) -> Device:
     return Device(name=name, type=device.type, threads=torch.get_num_threads())
 
 
+@functools.cache  # the file has some lines for each processor
 def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

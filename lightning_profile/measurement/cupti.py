@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import sys
 import threading
@@ -83,7 +84,7 @@ class CuptiRelease:
         if self._device.type != "cuda" or _MONITOR in sys.modules or not Path(_THREADS).exists():
             return False
         version = torch.version.cuda or "0"
-        if TorchVersion(version) < _OLDEST_CUDA:
+        if not _can_detach(version):
             return False
         self._runtime = _loaded_runtime(version)
         return self._runtime is not None
@@ -102,6 +103,11 @@ class CuptiRelease:
             self._set_by_us = False
             os.environ.pop(_SETTING, None)
         self._is_pending = False
+
+
+@functools.cache  # to read two versions takes a tenth of a millisecond
+def _can_detach(version: str) -> bool:
+    return bool(TorchVersion(version) >= _OLDEST_CUDA)
 
 
 def _loaded_runtime(version: str) -> ctypes.CDLL | None:
