@@ -64,6 +64,7 @@ _USAGE = """python train.py [--batch_size N [N ...]] [--layers NAME ...]
                 [--find_limit] [--project DEVICE ...]
                 [--study {continue,new}]
                 [--schedule.wait N] [--schedule.warmup N] [--schedule.active N]
+                [--schedule.max_share {SHARE,null}]
                 [--config FILE] [--trainer.max_epochs N] [--trainer.OPTION VALUE ...]"""
 
 

@@ -82,7 +82,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     census = Census()
-    profiler = LayerProfiler(schedule=Schedule(wait=1, warmup=1, active=1))
+    profiler = LayerProfiler(schedule=Schedule(wait=1, warmup=1, active=1, max_share=None))
     callbacks: list[Any] = [census] if args.bare else [profiler, census]
     data = TensorDataset(torch.randn(96, 1, 12, 12), torch.randint(0, 10, (96,)))
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):

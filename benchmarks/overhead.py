@@ -8,16 +8,18 @@ last epoch to the bare one of the same round; the medians of the ratios count, w
 as absolute times depend on the machine. The ratio of the process's CPU time depends less on what
 else runs there. Whole epochs scatter by more than the callback costs, so the window is measured by
 itself, too: the steps from its warm-up to the one after it, less as many steps of the same epoch,
-as a share of the epoch, in a training's first epoch and in its later ones. A bare epoch is one of a
-process in which nothing is attached: what other profilers leave behind is let go of before the next
-way has its turn. The images are on the device from the start. The JSON is written anew after each
-round.
+as a share of the epoch, in a training's first epoch and in its later ones; and all windows of a
+training as a share of that, as epochs may go without one (the schedule's `max_share`). A bare epoch
+is one of a process in which nothing is attached: what other profilers leave behind is let go of
+before the next way has its turn. The images are on the device from the start. The JSON is written
+anew after each round.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import importlib.util
 import io
 import json
@@ -28,6 +30,7 @@ import sys
 import tempfile
 import timeit
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +101,20 @@ class DeepSpeedEveryStep(Callback):
         self._profiler.end_profile()
 
 
-def train(way: str, args: argparse.Namespace, folder: str) -> list[Epoch]:
-    """A training in one way; the first of the callbacks holds the clock."""
+def train(way: str, args: argparse.Namespace, folder: str) -> tuple[list[Epoch], set[int]]:
+    """A training in one way: its epochs, and the numbers of those with a window.
+
+    The first of the callbacks holds the clock.
+    """
     torch.manual_seed(1)
     clock = Clock()
     callbacks: list[Callback] = [clock]
+    profiler_of_window: LayerProfiler | None = None
     if way == OUTSIDE:
         callbacks.append(LayerProfiler(args.layers, stages="validate"))
     elif way == WINDOW:
-        callbacks.append(LayerProfiler(args.layers, Schedule(**args.schedule)))
+        profiler_of_window = LayerProfiler(args.layers, Schedule(**args.schedule))
+        callbacks.append(profiler_of_window)
     elif way == "torch.profiler, every step":
         callbacks.append(EveryStep())
     elif way == DEEPSPEED:
@@ -115,7 +123,14 @@ def train(way: str, args: argparse.Namespace, folder: str) -> list[Epoch]:
     fit(args, folder, callbacks, epochs=args.epochs, profiler=profiler)
     if way not in _LEAVES_NOTHING and args.device == "cuda":
         let_go()
-    return clock.epochs
+    return clock.epochs, set() if profiler_of_window is None else _profiled(profiler_of_window)
+
+
+def _profiled(profiler: LayerProfiler) -> set[int]:
+    """Epochs that have rows."""
+    assert profiler.folder is not None
+    with (profiler.folder / "layer_profile.csv").open(encoding="utf-8", newline="") as file:
+        return {int(row["epoch"]) for row in csv.DictReader(file)}
 
 
 def let_go() -> None:
@@ -123,6 +138,14 @@ def let_go() -> None:
     window = Window([], torch.device("cuda"))
     window.warm_up()
     window.close()
+
+
+def share_of_windows(
+    with_window: Sequence[Epoch], epochs: Sequence[Epoch], plan: Schedule
+) -> float:
+    """What all windows of a training took, over the rest of its epochs."""
+    extra_s = sum(epoch.window_extra_s(plan) for epoch in with_window)
+    return extra_s / (sum(epoch.seconds for epoch in epochs) - extra_s)
 
 
 def step_cost_us() -> dict[str, dict[str, float]]:
@@ -163,7 +186,8 @@ def main() -> None:
     ways = [way for way in args.ways if way != DEEPSPEED or has_deepspeed]
     plan = Schedule(**args.schedule)
     rounds: list[dict[str, dict[str, float]]] = []  # seconds of an epoch in each way
-    shares: dict[str, list[float]] = {"first": [], "later": []}  # the window's, of an epoch
+    # The window's, of an epoch; and those of all windows of a training.
+    shares: dict[str, list[float]] = {"first epoch": [], "later epoch": [], "training": []}
     figures: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
@@ -178,12 +202,14 @@ def main() -> None:
         for number in range(args.rounds):
             seconds: dict[str, dict[str, float]] = {}
             for way in random.sample(ways, len(ways)):
-                epochs = train(way, args, folder)
+                epochs, profiled = train(way, args, folder)
                 last = epochs[-1]
                 seconds[way] = {"wall": last.seconds, "cpu": last.cpu_seconds}
                 if way == WINDOW:
-                    shares["first"].append(epochs[0].window_share(plan))
-                    shares["later"] += [epoch.window_share(plan) for epoch in epochs[1:]]
+                    with_window = [epochs[number] for number in sorted(profiled)]
+                    shares["first epoch"].append(with_window[0].window_share(plan))
+                    shares["later epoch"] += [each.window_share(plan) for each in with_window[1:]]
+                    shares["training"].append(share_of_windows(with_window, epochs, plan))
                 print(f"{number + 1}/{args.rounds} {way}: {last.seconds:.2f} s", file=sys.stderr)
             rounds.append(seconds)
             figures |= {
@@ -191,9 +217,7 @@ def main() -> None:
                 "bare_epoch_s": spread([each[BARE]["wall"] for each in rounds]),
                 "ratio_to_bare": {way: _ratio(rounds, way, "wall") for way in ways},
                 "ratio_of_cpu_time_to_bare": {way: _ratio(rounds, way, "cpu") for way in ways},
-                "window_share_of_epoch": {
-                    which: spread(each) for which, each in shares.items() if each
-                },
+                "share_of_windows": {which: spread(each) for which, each in shares.items() if each},
             }
             if args.json:  # now, in case it is interrupted
                 args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
@@ -212,9 +236,9 @@ def _print(figures: dict[str, Any]) -> None:
         print(f"{way}, to a bare epoch: {describe(ratio)}, in CPU time: {describe(cpu)}")
     for way in figures["not_installed"]:
         print(f"{way}: not installed")
-    for which, share in figures["window_share_of_epoch"].items():
+    for which, share in figures["share_of_windows"].items():
         ratio = {name: 1 + value for name, value in share.items()}
-        print(f"the window alone, {which} epoch, to a bare epoch: {describe(ratio, 4)}")
+        print(f"windows alone, to a bare {which}: {describe(ratio, 4)}")
     for name, cost in figures["step_outside_us"].items():
         print(f"a step's hooks, {name}, in µs: {describe(cost)}")
 

@@ -34,6 +34,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,8 @@ class TimedProfiler(LayerProfiler):
     def __init__(
         self, stopwatch: Stopwatch, layers: Any, schedule: Schedule, **options: bool
     ) -> None:
-        super().__init__(layers, schedule, **{"figures": False, **options})
-        self.schedule = schedule
+        every_epoch = replace(schedule, max_share=None)
+        super().__init__(layers, every_epoch, **{"figures": False, **options})
         self.windows: list[Times] = []
         self._stopwatch = stopwatch
 

@@ -31,7 +31,7 @@ from spread import describe, spread
 from stopwatch import Pieces, Stopwatch, Times
 from trainings import Clock, add_epoch_arguments, fit
 
-from lightning_profile import LayerProfiler, pipeline, stage_recorder
+from lightning_profile import LayerProfiler, Schedule, pipeline, stage_recorder
 from lightning_profile.measurement import cupti, window
 from lightning_profile.report import RunReport
 
@@ -53,7 +53,7 @@ class TimedProfiler(LayerProfiler):
     """Notes the parts of each window."""
 
     def __init__(self, layers: list[str]) -> None:
-        super().__init__(layers)
+        super().__init__(layers, Schedule(max_share=None))
         self.windows: list[Times] = []
         self._stopwatch = Stopwatch({**PROFILERS, **OURS})
 

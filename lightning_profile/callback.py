@@ -26,6 +26,7 @@ from lightning_profile.options import (
 )
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Pattern, list_patterns, select_layers
+from lightning_profile.time_budget import TimeBudget
 from lightning_profile.trainer_facts import steps_to_come
 
 if TYPE_CHECKING:
@@ -98,8 +99,9 @@ class LayerProfiler(Callback):
         self._has_trace = check_switch("trace", trace)
         names = list_stages(stages)
         # A stage that is not asked for never wakes up.
-        self._train = StageRecorder(self.schedule, "training_step", has_trace=trace)
-        self._validate = StageRecorder(self.schedule, "validation_step", has_trace=trace)
+        budget = self._budget = TimeBudget()
+        self._train = StageRecorder(self.schedule, "training_step", budget, has_trace=trace)
+        self._validate = StageRecorder(self.schedule, "validation_step", budget, has_trace=trace)
         recorders = {TRAIN: self._train, VALIDATE: self._validate}
         self._stages = {name: recorders[name] for name in names}
         self._run: ProfiledRun | None = None  # between the start of fit and its end
@@ -132,6 +134,8 @@ class LayerProfiler(Callback):
             )
         )
         self._folder = run.folder
+        # Each process would keep to its own clock, and the first wait for windows of the others.
+        self._budget.start(self.schedule.max_share if trainer.world_size == 1 else None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the rest of an epoch that is resumed; its start is not announced again."""
@@ -270,13 +274,15 @@ class LayerProfiler(Callback):
         if self._run is not None:
             recorder = self._stages[stage]
             self._run.read(stage, recorder, trainer, pl_module, lambda: self._count(stage))
+            self._budget.close()
 
     def _count(self, stage: str) -> Mapping[LayerPhase, HardwareCount | Unavailable]:
         """What the hardware's counters say; nothing if they were not asked for."""
         counted: dict[LayerPhase, HardwareCount | Unavailable] = {}
         capture = self._stages[stage].capture
         if capture is not None:
-            self._guard(lambda: counted.update(capture.count()))
+            with self._budget.waiting():
+                self._guard(lambda: counted.update(capture.count()))
         return counted
 
     def _print_summary(self) -> None:
@@ -290,3 +296,4 @@ class LayerProfiler(Callback):
     def _close_windows(self) -> None:
         for recorder in self._stages.values():
             recorder.close()
+        self._budget.close()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 from lightning_profile.quoting import quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """One window per epoch: ``wait`` steps untouched, then ``warmup``, then ``active`` steps.
+    """A window per epoch: ``wait`` steps untouched, then ``warmup``, then ``active`` steps.
 
     Attributes:
         wait: Steps before the window; the first ones of a training are never typical.
@@ -17,24 +17,36 @@ class Schedule:
             one does; without any, the first recorded step takes no longer than later ones.
         active: Steps that are recorded and reported; of several the times are the median. What a
             window of one costs was measured in ``docs/overhead.md``.
+        max_share: The most of a training's time that its windows may take, between 0 and 1; an
+            epoch that begins when they took more has none. Their first second is always allowed,
+            so only long trainings of short epochs are concerned. ``None`` for a window in each
+            epoch, as there is with several processes.
 
     Raises:
-        ValueError: If a value is not a whole number, is negative, or nothing would be active.
+        ValueError: If a number of steps is not a whole number, is negative, or nothing would be
+            active, or if the share is not between 0 and 1.
     """
 
     wait: int = 10
     warmup: int = 0
     active: int = 1
+    max_share: float | None = 0.015
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            least = 1 if field.name == "active" else 0
+        for name, least in (("wait", 0), ("warmup", 0), ("active", 1)):
+            value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(
-                    f"schedule.{field.name} must be a whole number of steps, at least {least}, "
+                    f"schedule.{name} must be a whole number of steps, at least {least}, "
                     f"not {quoted(value)}"
                 )
+        share: object = self.max_share
+        if share is None or (type(share) in (int, float) and 0 < share <= 1):  # type: ignore[operator]
+            return
+        raise ValueError(
+            f"schedule.max_share must be a number above 0 and at most 1, or None, not "
+            f"{quoted(share)}"
+        )
 
     @property
     def steps(self) -> int:
@@ -54,7 +66,7 @@ class Schedule:
         excess -= self.wait - wait
         active = max(1, self.active - excess)
         excess -= self.active - active
-        return Schedule(wait=wait, warmup=max(0, self.warmup - excess), active=active)
+        return replace(self, wait=wait, warmup=max(0, self.warmup - excess), active=active)
 
     def __str__(self) -> str:
         return f"wait {self.wait}, warmup {self.warmup}, active {self.active}"

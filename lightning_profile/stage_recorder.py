@@ -20,6 +20,7 @@ from lightning_profile.measurement import (
 )
 from lightning_profile.records import Layer
 from lightning_profile.schedule import Schedule
+from lightning_profile.time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
@@ -51,6 +52,7 @@ class StageRecorder:
     Args:
         schedule: When in an epoch the window is open.
         step_method: The model's method that a step calls, such as ``training_step``.
+        budget: The time of all windows.
         has_trace: Whether the trace of each window is to be written.
 
     Attributes:
@@ -60,7 +62,14 @@ class StageRecorder:
         capture: What captures the step before each window; ``None`` if nothing does.
     """
 
-    def __init__(self, schedule: Schedule, step_method: str, *, has_trace: bool = False) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        step_method: str,
+        budget: TimeBudget,
+        *,
+        has_trace: bool = False,
+    ) -> None:
         self.wake_at: float = _NEVER
         self.has_tried = False
         self.capture: StepCapture | None = None
@@ -71,6 +80,7 @@ class StageRecorder:
         self._step_invocation: Invocation | None = None
         self._schedule = schedule
         self._plan = schedule
+        self._budget = budget
         self._others = OtherProfilers()
         self._said: set[str] = set()
         self._window: Window | None = None
@@ -91,6 +101,11 @@ class StageRecorder:
         """
         if not epoch_steps:
             return
+        overdrawn = self._budget.overdrawn
+        if overdrawn is not None:
+            self.wake_at = _NEVER
+            self._say_skipped("overdrawn", overdrawn)
+            return
         self._plan = self._schedule
         if epoch_steps < self._schedule.steps:
             self._plan = self._schedule.shrink_to(int(epoch_steps))
@@ -100,15 +115,17 @@ class StageRecorder:
                 f"has {epoch_steps:.0f}: shrunk to {self._plan}",
             )
         self._open_at = self.wake_at = first + self._plan.wait
-        if self.capture is not None and self._plan.wait:
+        if self._plan.wait:
             self.wake_at -= 1
 
     def begin_step(
         self, layers: Sequence[Layer], model: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """A batch begins at which there is something to do."""
-        if self.capture is not None and batch_idx < self._open_at:
-            self.capture.begin_step(layers)
+        if batch_idx < self._open_at:
+            self._budget.step_before()
+            if self.capture is not None:
+                self.capture.begin_step(layers)
             return
         self.has_tried = True
         if self._window is None:
@@ -120,6 +137,7 @@ class StageRecorder:
                 self.wake_at = _NEVER
                 self._say_skipped(other, f"{other} is recording or about to")
                 return
+            self._budget.open(steps)
             self._batch_sizes = {}
             self._record_from = batch_idx + self._plan.warmup
             self._window = Window(layers, model.device)
@@ -164,6 +182,8 @@ class StageRecorder:
             warnings.warn("the window ended in its warm-up: no layer profile", stacklevel=2)
             return None
         try:
+            with self._budget.waiting():
+                self._window.wait_for_device()
             recording = self._window.finish()
             trace = self._window.chrome_trace(self._step_name) if self._has_trace else None
         except LostWindowError as lost:

@@ -13,6 +13,7 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lightning_profile-tests-
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,13 @@ def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     """As where matplotlib is not installed: another process would draw for a second or two."""
     if request.node.get_closest_marker("pictures") is None:
         monkeypatch.setattr("lightning_profile.report.run_report._DRAWN_WITH", "no_such_package")
+
+
+@pytest.fixture(autouse=True)
+def _always_a_window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs of milliseconds are all window; whether those have one must not be up to the clock."""
+    if request.node.get_closest_marker("budget") is None:
+        monkeypatch.setattr("lightning_profile.time_budget._ALWAYS_S", math.inf)
 
 
 class SmallCnn(LightningModule):

@@ -140,16 +140,24 @@ def test_a_layer_with_an_odd_name_is_found_by_it(name: str) -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.dictionaries(st.sampled_from(["wait", "warmup", "active"]), anything, max_size=3))
+@given(
+    st.dictionaries(
+        st.sampled_from(["wait", "warmup", "active", "max_share"]), anything, max_size=4
+    )
+)
 @example({"wait": -(10**5000)})
 @example({"wait": 0, "warmup": 0, "active": 10**100})
+@example({"max_share": float("nan")})
+@example({"max_share": 10**400})
 def test_schedules_of_any_values(values: dict[str, Any]) -> None:
     if not refused(lambda: Schedule(**values)):
         schedule = Schedule(**values)
         assert schedule.shrink_to(5).steps <= max(5, schedule.wait)
         assert re.fullmatch(r"wait \d+, warmup \d+, active \d+", str(schedule))
     else:
-        assert not all(type(value) is int and value > 0 for value in values.values())
+        share = values.pop("max_share", None)
+        is_share = share is None or (type(share) in (int, float) and 0 < share <= 1)
+        assert not (is_share and all(type(each) is int and each > 0 for each in values.values()))
 
 
 @settings(deadline=None, max_examples=150)

@@ -160,7 +160,15 @@ values = st.one_of(
 options = st.sampled_from(
     [
         *("batch_size", "layers", "dataset", "data_dir", "log_dir", "profile", "config"),
-        *("schedule.wait", "schedule.active", "schedule", "seed_everything", "model", "data"),
+        *(
+            "schedule.wait",
+            "schedule.active",
+            "schedule.max_share",
+            "schedule",
+            "seed_everything",
+            "model",
+            "data",
+        ),
         *("trainer.max_epochs", "trainer.precision", "trainer.devices", "trainer.logger"),
         *("trainer.limit_train_batches", "trainer.val_check_interval", "trainer.callbacks"),
         *("trainer.accelerator", "trainer.strategy", "model.learning_rate", "trainer"),

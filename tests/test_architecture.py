@@ -45,6 +45,7 @@ STAGES = {
 }
 OTHERS = {
     "schedule",
+    "time_budget",
     "options",
     "ranks",
     "collector",

@@ -196,6 +196,7 @@ MISTAKES = [
     (["--dataset", "cifar"], "dataset"),
     (["--log_dir", "a_file/logs"], "can't write to the log folder a_file/logs"),
     (["--schedule.active", "0"], "schedule.active must be a whole number of steps, at least 1"),
+    (["--schedule.max_share", "2"], "schedule.max_share must be a number above 0 and at most 1"),
     (["--trainer.max_epoch", "3"], "max_epoch"),
 ]
 

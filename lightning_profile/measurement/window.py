@@ -56,6 +56,7 @@ class Window:
     """
 
     def __init__(self, layers: Sequence[Layer], device: torch.device) -> None:
+        self._device = device
         self._has_device = device.type == "cuda"
         self._cupti = CuptiRelease(device)
         self._profile = _KinetoProfile(
@@ -118,6 +119,11 @@ class Window:
         if self._calls.fault is not None:
             fault, self._calls.fault = self._calls.fault, None
             raise fault
+
+    def wait_for_device(self) -> None:
+        """Until the device has done what it was given, as is waited for at the end anyway."""
+        if self._has_device:
+            torch.cuda.synchronize(self._device)
 
     def close(self) -> None:
         """Remove the hooks and stop the profiler; safe at any time and more than once."""

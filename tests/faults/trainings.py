@@ -22,7 +22,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from lightning_profile import LayerProfiler, Schedule
 from tests.conftest import train
 
-SCHEDULE = Schedule(wait=1, warmup=1, active=2)
+SCHEDULE = Schedule(wait=1, warmup=1, active=2, max_share=None)
 WINDOW_ROWS = 6  # two layers, forward and backward, the optimizer, and the rest of the step
 
 processes = multiprocessing.get_context("forkserver")

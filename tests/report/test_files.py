@@ -91,7 +91,7 @@ def test_the_json_has_a_line_per_window_and_goes_on_where_it_was(
     JsonLinesFile(folder, [LAYER], Schedule()).write(result(epoch=2))
     document = as_document(path)
     assert [window["epoch"] for window in document["windows"]] == [0, 1, 2]
-    assert document["schedule"] == {"wait": 10, "warmup": 0, "active": 1}
+    assert document["schedule"] == {"wait": 10, "warmup": 0, "active": 1, "max_share": 0.015}
     first_window, second, resumed = document["windows"]
     (step,) = first_window["steps"]
     assert (step["batch_size"], step["phase"], step["cpu_time_ns"]) == (128, "forward", 2_000_000)

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_profile import LayerProfiler, Schedule
+from lightning_profile import LayerProfiler, Schedule, time_budget
 from lightning_profile.stage_recorder import RecordedWindow, StageRecorder
 from tests.conftest import SmallCnn, small_data
 from tests.trainings.witness import Witness
@@ -57,7 +57,9 @@ def main(folder: Path, mode: str, accelerator: str = "cpu", epochs: str = "2") -
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     pl.seed_everything(1)
     torch.set_num_threads(1)
-    schedule = Schedule(wait=1, warmup=1, active=2)
+    # However short the time: the first process would wait for windows that others don't have.
+    time_budget._ALWAYS_S = 0.0
+    schedule = Schedule(wait=1, warmup=1, active=2, max_share=1e-9)
     callbacks: list[Any] = {
         "bare": [],
         "all": [LayerProfiler("all", schedule)],

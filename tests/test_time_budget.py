@@ -1,0 +1,221 @@
+"""What windows may take of a training's time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning import Callback, Trainer
+
+from lightning_profile import LayerProfiler, Schedule
+from lightning_profile.measurement import Window
+from lightning_profile.time_budget import TimeBudget
+from tests.conftest import read_csv, train
+
+pytestmark = pytest.mark.budget
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def budget(clock: Clock) -> TimeBudget:
+    budget = TimeBudget(clock)
+    budget.start(0.1)
+    return budget
+
+
+def test_a_window_costs_what_it_takes_beyond_as_many_steps_and_waiting(
+    clock: Clock, budget: TimeBudget
+) -> None:
+    budget.step_before()
+    clock.now_s += 0.5  # a step
+    budget.open(2)
+    clock.now_s += 3.0
+    with budget.waiting():
+        clock.now_s += 7.0
+    assert budget.overdrawn is None  # it is not over
+    clock.now_s += 0.5
+    budget.close()
+    clock.now_s += 100.0
+    budget.close()  # once more changes nothing
+    clock.now_s = 110.0
+    assert budget.overdrawn == (
+        "the windows so far took 2.5 s of the training's 10 s, and schedule.max_share is 0.1"
+    )
+
+
+def test_once_the_training_has_gone_on_there_is_room_again(
+    clock: Clock, budget: TimeBudget
+) -> None:
+    budget.open(1)
+    clock.now_s += 2.0
+    budget.close()
+    clock.now_s = 119.9
+    assert budget.overdrawn is not None
+    clock.now_s = 120.0
+    assert budget.overdrawn is None
+
+
+def test_a_second_in_all_is_always_there(clock: Clock, budget: TimeBudget) -> None:
+    for _ in range(4):
+        budget.open(1)
+        clock.now_s += 0.25
+        budget.close()
+    assert budget.overdrawn is None
+    budget.open(1)
+    clock.now_s += 0.25
+    budget.close()
+    assert budget.overdrawn is not None
+
+
+def test_without_a_step_before_all_of_the_window_counts(clock: Clock, budget: TimeBudget) -> None:
+    budget.step_before()
+    budget.open(1)
+    budget.close()
+    clock.now_s += 9.0
+    budget.open(1)  # the step before was the other window's
+    clock.now_s += 2.0
+    budget.close()
+    assert budget.overdrawn is not None
+
+
+def test_a_window_that_took_less_than_the_step_before_it_is_no_income(
+    clock: Clock, budget: TimeBudget
+) -> None:
+    budget.step_before()
+    clock.now_s += 5.0
+    budget.open(1)
+    budget.close()
+    budget.open(1)
+    clock.now_s += 1.1
+    budget.close()
+    assert budget.overdrawn is not None
+
+
+def test_without_a_limit_nothing_is_too_much(clock: Clock, budget: TimeBudget) -> None:
+    budget.start(None)
+    budget.open(1)
+    clock.now_s += 1000.0
+    budget.close()
+    assert budget.overdrawn is None
+
+
+def test_the_next_training_begins_anew(clock: Clock, budget: TimeBudget) -> None:
+    budget.open(1)
+    clock.now_s += 2.0
+    budget.close()
+    budget.start(0.1)
+    assert budget.overdrawn is None
+
+
+class Slow(Callback):
+    """By the clock each window takes half a second longer, and epoch 3 some minutes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, profiler: LayerProfiler) -> None:
+        self.ahead_s = 0.0
+        monkeypatch.setattr(profiler._budget, "_clock", lambda: time.perf_counter() + self.ahead_s)
+
+    def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
+        # The profiler comes first: its window of step 2 is open by now.
+        if arguments[-1] == 2:
+            self.ahead_s += 0.6
+        if arguments[-1] == 5 and trainer.current_epoch == 3:
+            self.ahead_s += 400.0
+
+
+class LongSteps(Slow):
+    """Each step takes minutes by the clock."""
+
+    def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
+        self.ahead_s += 100.0
+
+
+def epochs_with_rows(folder: Path) -> list[int]:
+    return list(dict.fromkeys(int(row["epoch"]) for row in read_csv(folder)))
+
+
+def test_epochs_go_without_a_window_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=2, max_share=0.04))
+    slow = Slow(monkeypatch, profiler)
+    with pytest.warns(
+        UserWarning,
+        match=r"^the windows so far took \d\.\d s of .*max_share is 0.04: this epoch, and",
+    ) as warned:
+        train(tmp_path, profiler, slow, max_epochs=6)
+    assert epochs_with_rows(tmp_path) == [0, 1, 4, 5]
+    assert len([each for each in warned if "max_share" in str(each.message)]) == 1
+
+
+def test_what_its_step_takes_anyway_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=2))
+    train(tmp_path, profiler, LongSteps(monkeypatch, profiler), max_epochs=1)
+    assert profiler._budget._spent_s < 50.0
+
+
+def test_nor_is_what_the_device_has_yet_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=2))
+    slow = Slow(monkeypatch, profiler)
+
+    def wait_for_device(window: Window) -> None:
+        slow.ahead_s += 100.0
+
+    monkeypatch.setattr(Window, "wait_for_device", wait_for_device)
+    train(tmp_path, profiler, max_epochs=1)
+    assert slow.ahead_s == 100.0
+    assert profiler._budget._spent_s < 50.0
+
+
+def test_without_a_share_each_epoch_has_a_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=2, max_share=None))
+    train(tmp_path, profiler, Slow(monkeypatch, profiler), max_epochs=4)
+    assert epochs_with_rows(tmp_path) == [0, 1, 2, 3]
+
+
+def test_waiting_for_the_counters_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=2))
+    slow = Slow(monkeypatch, profiler)
+
+    class Capture:
+        """Nsight Compute, which takes its time."""
+
+        is_open = False
+
+        def begin_step(self, layers: Any) -> None: ...
+
+        def close_step(self) -> None: ...
+
+        def close(self) -> None: ...
+
+        def count(self) -> dict[Any, Any]:
+            slow.ahead_s += 100.0
+            return {}
+
+    class Counting(Callback):
+        def on_train_start(self, *_: Any) -> None:
+            profiler._train.capture = Capture()  # type: ignore[assignment]
+
+    train(tmp_path, profiler, Counting(), max_epochs=1)
+    assert profiler._budget._spent_s < 50.0
