@@ -26,8 +26,8 @@ from lightning_profile.options import (
 )
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Pattern, list_patterns, select_layers
-from lightning_profile.time_budget import TimeBudget
 from lightning_profile.trainer_facts import steps_to_come
+from lightning_profile.window_limits import TimeBudget
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,17 +125,10 @@ class LayerProfiler(Callback):
         has_empirical = self._has_empirical_roofline
         self._guard(lambda: run.find_ceilings(trainer, pl_module, has_empirical=has_empirical))
         self._guard(lambda: self._prepare_counters(trainer))
-        self._guard(
-            lambda: run.open_report(
-                trainer,
-                self.schedule,
-                has_pictures=self._has_figures,
-                has_trace=self._has_trace,
-            )
-        )
+        options = {"has_pictures": self._has_figures, "has_trace": self._has_trace}
+        self._guard(lambda: run.open_report(trainer, self.schedule, **options))
         self._folder = run.folder
-        # Each process would keep to its own clock, and the first wait for windows of the others.
-        self._budget.start(self.schedule.max_share if trainer.world_size == 1 else None)
+        self._guard(lambda: self._limit_windows(trainer, pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the rest of an epoch that is resumed; its start is not announced again."""
@@ -237,10 +230,19 @@ class LayerProfiler(Callback):
             self._run.warn_of_missed(self._stages, self.schedule, after_training=stage == "fit")
         self._guard(self._print_summary)
         self._guard(self._close_report)
-        if self._train.capture is not None:
-            self._guard(self._train.capture.close)
-            self._train.capture = None
+        capture, self._train.capture = self._train.capture, None
+        if capture is not None:
+            self._guard(capture.close)
         self._run = None  # the model is not kept alive
+
+    def _limit_windows(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Without a share there is one in each epoch."""
+        max_share = self.schedule.max_share
+        # Each process would keep to its own clock, and the first wait for windows of the others.
+        self._budget.start(max_share if trainer.world_size == 1 else None)
+        if max_share is not None:
+            for recorder in self._stages.values():
+                recorder.thin_out(pl_module.device)
 
     def _prepare_counters(self, trainer: Trainer) -> None:
         if not self._has_counters or not trainer.is_global_zero:
@@ -279,8 +281,7 @@ class LayerProfiler(Callback):
     def _count(self, stage: str) -> Mapping[LayerPhase, HardwareCount | Unavailable]:
         """What the hardware's counters say; nothing if they were not asked for."""
         counted: dict[LayerPhase, HardwareCount | Unavailable] = {}
-        capture = self._stages[stage].capture
-        if capture is not None:
+        if (capture := self._stages[stage].capture) is not None:
             with self._budget.waiting():
                 self._guard(lambda: counted.update(capture.count()))
         return counted

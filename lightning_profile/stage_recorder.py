@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from lightning_profile.compiled_step import has_graph_without_wrapper, step_invocation
 from lightning_profile.measurement import (
     ChromeTrace,
@@ -17,10 +19,11 @@ from lightning_profile.measurement import (
     Recording,
     Window,
     batch_size,
+    detaches_cupti,
 )
 from lightning_profile.records import Layer
 from lightning_profile.schedule import Schedule
-from lightning_profile.time_budget import TimeBudget
+from lightning_profile.window_limits import Thinning, TimeBudget
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
@@ -81,6 +84,7 @@ class StageRecorder:
         self._schedule = schedule
         self._plan = schedule
         self._budget = budget
+        self._thinning: Thinning | None = None
         self._others = OtherProfilers()
         self._said: set[str] = set()
         self._window: Window | None = None
@@ -92,6 +96,14 @@ class StageRecorder:
         """Whether a step is recorded or captured."""
         return self._window is not None or (self.capture is not None and self.capture.is_open)
 
+    def thin_out(self, device: torch.device) -> None:
+        """Let windows become rarer where each costs memory.
+
+        Args:
+            device: Where the model trains.
+        """
+        self._thinning = Thinning() if detaches_cupti(device) else None
+
     def plan(self, epoch_steps: float, *, first: int = 0) -> None:
         """Plan the window of an epoch.
 
@@ -101,10 +113,8 @@ class StageRecorder:
         """
         if not epoch_steps:
             return
-        overdrawn = self._budget.overdrawn
-        if overdrawn is not None:
+        if self._is_left_out():
             self.wake_at = _NEVER
-            self._say_skipped("overdrawn", overdrawn)
             return
         self._plan = self._schedule
         if epoch_steps < self._schedule.steps:
@@ -138,6 +148,8 @@ class StageRecorder:
                 self._say_skipped(other, f"{other} is recording or about to")
                 return
             self._budget.open(steps)
+            if self._thinning is not None:
+                self._thinning.window_opens()
             self._batch_sizes = {}
             self._record_from = batch_idx + self._plan.warmup
             self._window = Window(layers, model.device)
@@ -208,6 +220,18 @@ class StageRecorder:
             self._window = None
             raise
         self._window = None
+
+    def _is_left_out(self) -> bool:
+        """Whether the epoch that begins is to have no window, which is said."""
+        overdrawn, leaves_out = self._budget.overdrawn, None
+        if self._thinning is not None:
+            self._thinning.epoch_begins()
+            leaves_out = self._thinning.leaves_out
+        if overdrawn is not None:
+            self._say_skipped("overdrawn", overdrawn)
+        elif leaves_out is not None:
+            self._say_skipped("leaves out", leaves_out)
+        return overdrawn is not None or leaves_out is not None
 
     def _say_skipped(self, key: str, reason: str) -> None:
         self._say_once(

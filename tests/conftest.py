@@ -69,7 +69,7 @@ def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 def _always_a_window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs of milliseconds are all window; whether those have one must not be up to the clock."""
     if request.node.get_closest_marker("budget") is None:
-        monkeypatch.setattr("lightning_profile.time_budget._ALWAYS_S", math.inf)
+        monkeypatch.setattr("lightning_profile.window_limits.time_budget._ALWAYS_S", math.inf)
 
 
 class SmallCnn(LightningModule):

@@ -45,7 +45,7 @@ STAGES = {
 }
 OTHERS = {
     "schedule",
-    "time_budget",
+    "window_limits",
     "options",
     "ranks",
     "collector",

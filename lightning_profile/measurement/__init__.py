@@ -3,6 +3,7 @@
 from lightning_profile.measurement.allocator import allocator_settings
 from lightning_profile.measurement.chrome_trace import ChromeTrace
 from lightning_profile.measurement.compiled import InferredCalls, infer_calls
+from lightning_profile.measurement.cupti import detaches_cupti
 from lightning_profile.measurement.footprint import measure_footprint
 from lightning_profile.measurement.invocations import Invocation, invocation
 from lightning_profile.measurement.nvtx import LayerRanges, has_nvtx
@@ -25,6 +26,7 @@ __all__ = [
     "Window",
     "allocator_settings",
     "batch_size",
+    "detaches_cupti",
     "has_nvtx",
     "infer_calls",
     "invocation",

@@ -55,11 +55,12 @@ class CuptiRelease:
         The variable is not set for longer than that takes: recordings of others may follow each
         other without a call into CUDA between them.
         """
-        before = _all_threads() if self._can_let_go() else None
+        before = _all_threads() if _can_let_go(self._device) else None
         if before is None:
             yield
             return
         self._is_pending, self._kinetos = True, None
+        self._runtime = _loaded_runtime(_cuda_version())
         if _SETTING not in os.environ:
             self._set_by_us = True
             os.environ[_SETTING] = "1"
@@ -80,15 +81,6 @@ class CuptiRelease:
             self._let_go()
         self._helper = None
 
-    def _can_let_go(self) -> bool:
-        if self._device.type != "cuda" or _MONITOR in sys.modules or not Path(_THREADS).exists():
-            return False
-        version = torch.version.cuda or "0"
-        if not _can_detach(version):
-            return False
-        self._runtime = _loaded_runtime(version)
-        return self._runtime is not None
-
     def _start_helper(self) -> None:
         self._helper = threading.Thread(target=self._let_go, name="CUPTI release")
         try:
@@ -103,6 +95,26 @@ class CuptiRelease:
             self._set_by_us = False
             os.environ.pop(_SETTING, None)
         self._is_pending = False
+
+
+def detaches_cupti(device: torch.device) -> bool:
+    """Whether recordings on ``device`` end with CUPTI detached, as far as it can be told now.
+
+    CUDA's driver keeps what it has loaded for CUPTI: each time 573 KiB of the GPU's memory and some
+    80 KiB of the host's (CUDA 13.0, an NVIDIA H200; `docs/overhead.md`).
+    """
+    return _can_let_go(device) and os.environ.get(_SETTING, "1") == "1"
+
+
+def _can_let_go(device: torch.device) -> bool:
+    if device.type != "cuda" or _MONITOR in sys.modules or not Path(_THREADS).exists():
+        return False
+    version = _cuda_version()
+    return _can_detach(version) and _loaded_runtime(version) is not None
+
+
+def _cuda_version() -> str:
+    return torch.version.cuda or "0"
 
 
 @functools.cache  # to read two versions takes a tenth of a millisecond

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_profile.measurement.cupti import CuptiRelease, _loaded_runtime
+from lightning_profile.measurement.cupti import CuptiRelease, _loaded_runtime, detaches_cupti
 
 DEVICE = torch.device("cuda", 0)
 SETTING = "TEARDOWN_CUPTI"
@@ -233,6 +233,7 @@ def test_too_many_open_files_keep_the_library_or_cost_all_the_patience(
 
 
 def test_the_cpu_has_no_such_library(calls: list[object]) -> None:
+    assert not detaches_cupti(torch.device("cpu"))
     with let_go_of_cupti(torch.device("cpu")):
         assert SETTING not in os.environ
 
@@ -254,6 +255,7 @@ def test_threads_of_python_are_not_waited_for(calls: list[object], stay: threadi
 
 
 def test_threads_that_were_there_are_not_waited_for(calls: list[object]) -> None:
+    assert detaches_cupti(DEVICE)
     with let_go_of_cupti(DEVICE):
         pass
     assert not calls
@@ -272,7 +274,7 @@ def test_the_users_own_setting_holds(
         assert os.environ[SETTING] == value
         start_foreign_thread(stay.wait)
     assert os.environ[SETTING] == value
-    assert bool(calls) == is_waited_for
+    assert bool(calls) == is_waited_for == detaches_cupti(DEVICE)
 
 
 def test_an_exception_in_the_block_leaves_no_setting(calls: list[object]) -> None:
@@ -285,6 +287,7 @@ def test_nothing_is_let_go_beside_torchs_own_monitor(
     calls: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.profiler._cupti.monitor", types.ModuleType("monitor"))
+    assert not detaches_cupti(DEVICE)
     with let_go_of_cupti(DEVICE):
         assert SETTING not in os.environ
 
@@ -294,6 +297,7 @@ def test_an_older_cuda_keeps_the_library(
     calls: list[object], monkeypatch: pytest.MonkeyPatch, version: str | None
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", version)
+    assert not detaches_cupti(DEVICE)
     with let_go_of_cupti(DEVICE):
         assert SETTING not in os.environ
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.measurement import Window, cupti
-from lightning_profile.measurement.cupti import _all_threads, _loaded_runtime
+from lightning_profile.measurement.cupti import _all_threads, _loaded_runtime, detaches_cupti
 from tests.conftest import read_csv, small_data, train
 
 pytestmark = [
@@ -65,6 +65,19 @@ def test_no_kernel_is_lost_where_recordings_follow_each_other_at_once() -> None:
     assert set(theirs) == {theirs[0]}
     assert set(mixed) == {(ours[-1], theirs[0])}
     assert SETTING not in os.environ
+
+
+def test_what_a_window_keeps_of_the_device_is_what_is_said() -> None:
+    model, images = torch.nn.Linear(8, 8).cuda(), torch.randn(4, 8, device="cuda")
+    for _ in range(3):
+        record(model, images)
+    before, _ = torch.cuda.mem_get_info()
+    for _ in range(2 * WINDOWS):
+        record(model, images)
+    after, _ = torch.cuda.mem_get_info()
+    assert detaches_cupti(images.device)
+    # CUDA hands out whole pages of 2 MiB: 0.6 MiB each, and a page more or less.
+    assert abs((before - after) - 2 * WINDOWS * 573 * 1024) <= 2 * 2**20
 
 
 def test_kinetos_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

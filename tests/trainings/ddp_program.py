@@ -14,8 +14,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_profile import LayerProfiler, Schedule, time_budget
+from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.stage_recorder import RecordedWindow, StageRecorder
+from lightning_profile.window_limits import time_budget
 from tests.conftest import SmallCnn, small_data
 from tests.trainings.witness import Witness
 

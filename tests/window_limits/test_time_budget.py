@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, Trainer
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.measurement import Window
-from lightning_profile.time_budget import TimeBudget
+from lightning_profile.window_limits import TimeBudget
 from tests.conftest import read_csv, train
 
 pytestmark = pytest.mark.budget
