@@ -1,9 +1,11 @@
-"""Does a long training with the profiler grow? Memory, threads and files after many windows.
+"""Does a long training with the profiler grow? Memory, threads and files after many epochs.
 
-    python benchmarks/memory.py --windows 600
+    python benchmarks/memory.py --epochs 600
+    python benchmarks/memory.py --epochs 600 --every_epoch
 
-Trains a small network for so many epochs of three steps with a window in each, and prints what the
-process holds after the first hundred windows and after the last.
+Trains a small network for so many epochs of three steps, and prints what the process holds after
+the first hundred and after the last. By default windows may take all of the time, and become rarer
+where each costs memory, as in any training; or there is one in every epoch.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from trainings import profiled_epochs
 
 from lightning_profile import LayerProfiler, Schedule
 
@@ -68,35 +71,36 @@ class Census(Callback):
                 "threads": threading.active_count(),
                 "system_threads": len(list(Path("/proc/self/task").iterdir())),
                 "files": len(list(Path("/proc/self/fd").iterdir())),
-                "device_bytes": torch.cuda.memory_allocated() if torch.cuda.is_available() else 0,
-                "device_kib_of_process": _device_kib(),
+                **_device_memory(),
             }
         )
 
 
-def _device_kib() -> int:
-    """What is taken of the device, whoever takes it: CUDA's own memory is in no allocator."""
+def _device_memory() -> dict[str, int]:
+    """torch's tensors, and all that is taken: CUDA's own memory is in no allocator."""
     if not torch.cuda.is_available():
-        return 0
+        return {"tensor_bytes": 0, "device_kib": 0}
     free, total = torch.cuda.mem_get_info()
-    return (total - free) // 1024
+    return {"tensor_bytes": torch.cuda.memory_allocated(), "device_kib": (total - free) // 1024}
 
 
 def main() -> None:
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--windows", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=600)
+    parser.add_argument("--every_epoch", action="store_true", help="a window in each")
     parser.add_argument("--bare", action="store_true", help="the same without the callback")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     census = Census()
-    profiler = LayerProfiler(schedule=Schedule(wait=1, warmup=1, active=1, max_share=None))
+    max_share = None if args.every_epoch else 1.0
+    profiler = LayerProfiler(schedule=Schedule(wait=1, warmup=1, active=1, max_share=max_share))
     callbacks: list[Any] = [census] if args.bare else [profiler, census]
     data = TensorDataset(torch.randn(96, 1, 12, 12), torch.randint(0, 10, (96,)))
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         trainer = Trainer(
-            max_epochs=args.windows,
+            max_epochs=args.epochs,
             callbacks=callbacks,
             logger=TensorBoardLogger(folder),
             enable_progress_bar=False,
@@ -104,10 +108,11 @@ def main() -> None:
             enable_checkpointing=False,
         )
         trainer.fit(SmallCnn(), DataLoader(data, batch_size=32))
-    first, last = census.counts[min(FIRST, args.windows) - 1], census.counts[-1]
-    print(json.dumps({"after_100_windows": first, f"after_{args.windows}_windows": last}, indent=1))
-    grown = (last["resident_kib"] - first["resident_kib"]) / 1024
-    print(f"resident memory grew by {grown:.1f} MiB")
+        windows = 0 if args.bare else len(profiled_epochs(profiler))
+    first, last = census.counts[:FIRST][-1], census.counts[-1]
+    print(json.dumps({"windows": windows, "early": first, "late": last}, indent=1))
+    for what, unit in (("resident memory", "resident_kib"), ("device memory", "device_kib")):
+        print(f"{what} grew by {(last[unit] - first[unit]) / 1024:.1f} MiB")
 
 
 if __name__ == "__main__":

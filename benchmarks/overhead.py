@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import importlib.util
 import io
 import json
@@ -40,7 +39,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from spread import describe, spread
 from torch.profiler import profile, schedule
-from trainings import Clock, Epoch, add_epoch_arguments, fit
+from trainings import Clock, Epoch, add_epoch_arguments, fit, profiled_epochs
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.measurement import Window
@@ -109,12 +108,12 @@ def train(way: str, args: argparse.Namespace, folder: str) -> tuple[list[Epoch],
     torch.manual_seed(1)
     clock = Clock()
     callbacks: list[Callback] = [clock]
-    profiler_of_window: LayerProfiler | None = None
+    window: LayerProfiler | None = None
     if way == OUTSIDE:
         callbacks.append(LayerProfiler(args.layers, stages="validate"))
     elif way == WINDOW:
-        profiler_of_window = LayerProfiler(args.layers, Schedule(**args.schedule))
-        callbacks.append(profiler_of_window)
+        window = LayerProfiler(args.layers, Schedule(**args.schedule))
+        callbacks.append(window)
     elif way == "torch.profiler, every step":
         callbacks.append(EveryStep())
     elif way == DEEPSPEED:
@@ -123,14 +122,7 @@ def train(way: str, args: argparse.Namespace, folder: str) -> tuple[list[Epoch],
     fit(args, folder, callbacks, epochs=args.epochs, profiler=profiler)
     if way not in _LEAVES_NOTHING and args.device == "cuda":
         let_go()
-    return clock.epochs, set() if profiler_of_window is None else _profiled(profiler_of_window)
-
-
-def _profiled(profiler: LayerProfiler) -> set[int]:
-    """Epochs that have rows."""
-    assert profiler.folder is not None
-    with (profiler.folder / "layer_profile.csv").open(encoding="utf-8", newline="") as file:
-        return {int(row["epoch"]) for row in csv.DictReader(file)}
+    return clock.epochs, set() if window is None else profiled_epochs(window)
 
 
 def let_go() -> None:

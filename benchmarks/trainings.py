@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
 import statistics
 import time
@@ -16,7 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lightning_profile import Schedule
+from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.mnist import MnistClassifier
 
 IMAGES = {"mnist": (1, 28), "resnet50": (3, 64)}
@@ -144,6 +145,13 @@ def fit(
     ).fit(
         MODELS[args.model](), BatchesOnDevice(args.model, args.device, args.steps, args.batch_size)
     )
+
+
+def profiled_epochs(profiler: LayerProfiler) -> set[int]:
+    """The epochs that had a window."""
+    assert profiler.folder is not None
+    with (profiler.folder / "layer_profile.csv").open(encoding="utf-8", newline="") as file:
+        return {int(row["epoch"]) for row in csv.DictReader(file)}
 
 
 def add_epoch_arguments(parser: argparse.ArgumentParser) -> None:
