@@ -44,10 +44,11 @@ class LayerProfiler(Callback):
 
     In each epoch one short window of steps is recorded with torch.profiler, attributed to the
     layers, compared with theory, and written to the training's loggers and to
-    ``layer_profile.csv`` and ``layer_profile.jsonl`` in its log folder. Outside of the window the
-    training runs as if the callback were not there. The training is never changed, and never
-    ended by a fault of the callback: it warns once, and tries again with the next window. Nor does
-    another profiler of torch notice: while one is in use there is no window.
+    ``layer_profile.csv`` and ``layer_profile.jsonl`` in its log folder; long trainings of short
+    epochs leave some out (``schedule.max_share``). Outside of the window the training runs as if
+    the callback were not there. The training is never changed, and never ended by a fault of the
+    callback: it warns once, and tries again with the next window. Nor does another profiler of
+    torch notice: while one is in use there is no window.
 
     Args:
         layers: One or several of: ``Conv2d-2`` (the second Conv2d in definition order), a

@@ -19,8 +19,9 @@ class Schedule:
             window of one costs was measured in ``docs/overhead.md``.
         max_share: The most of a training's time that its windows may take, between 0 and 1; an
             epoch that begins when they took more has none. Their first second is always allowed,
-            so only long trainings of short epochs are concerned. ``None`` for a window in each
-            epoch, as there is with several processes.
+            so only long trainings of short epochs are concerned. Several processes have no such
+            limit. On a GPU windows also become rarer after a hundred, as CUDA keeps some memory of
+            each. ``None`` for a window in each epoch.
 
     Raises:
         ValueError: If a number of steps is not a whole number, is negative, or nothing would be

@@ -100,8 +100,8 @@ class CuptiRelease:
 def detaches_cupti(device: torch.device) -> bool:
     """Whether recordings on ``device`` end with CUPTI detached, as far as it can be told now.
 
-    CUDA's driver keeps what it has loaded for CUPTI: each time 573 KiB of the GPU's memory and some
-    80 KiB of the host's (CUDA 13.0, an NVIDIA H200; `docs/overhead.md`).
+    CUDA's driver keeps what it has loaded for CUPTI: each time some 0.6 MiB of the GPU's memory and
+    some 70 KiB of the host's (driver 580, an NVIDIA H200; ``benchmarks/memory.py``).
     """
     return _can_let_go(device) and os.environ.get(_SETTING, "1") == "1"
 
