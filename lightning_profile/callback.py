@@ -98,13 +98,12 @@ class LayerProfiler(Callback):
         self._has_empirical_roofline = check_switch("empirical_roofline", empirical_roofline)
         self._has_figures = check_switch("figures", figures)
         self._has_trace = check_switch("trace", trace)
-        names = list_stages(stages)
         # A stage that is not asked for never wakes up.
         budget = self._budget = TimeBudget()
         self._train = StageRecorder(self.schedule, "training_step", budget, has_trace=trace)
         self._validate = StageRecorder(self.schedule, "validation_step", budget, has_trace=trace)
         recorders = {TRAIN: self._train, VALIDATE: self._validate}
-        self._stages = {name: recorders[name] for name in names}
+        self._stages = {name: recorders[name] for name in list_stages(stages)}
         self._run: ProfiledRun | None = None  # between the start of fit and its end
         self._folder: RunFolder | None = None
         self._guard = Guard(self._close_windows)
@@ -157,7 +156,7 @@ class LayerProfiler(Callback):
     ) -> None:
         """Note, in the window, where autograd will add up gradients."""
         if self._train.is_open:
-            self._guard(lambda: self._train.before_backward(loss))
+            self._spend(lambda: self._train.before_backward(loss))
 
     def on_train_batch_end(
         self,
@@ -237,13 +236,10 @@ class LayerProfiler(Callback):
         self._run = None  # the model is not kept alive
 
     def _limit_windows(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Without a share there is one in each epoch."""
-        max_share = self.schedule.max_share
         # Each process would keep to its own clock, and the first wait for windows of the others.
-        self._budget.start(max_share if trainer.world_size == 1 else None)
-        if max_share is not None:
-            for recorder in self._stages.values():
-                recorder.thin_out(pl_module.device)
+        self._budget.start(self.schedule.max_share if trainer.world_size == 1 else None)
+        for recorder in self._stages.values():
+            recorder.thin_out(pl_module.device)
 
     def _prepare_counters(self, trainer: Trainer) -> None:
         if not self._has_counters or not trainer.is_global_zero:
@@ -259,25 +255,28 @@ class LayerProfiler(Callback):
     def _begin_step(
         self, recorder: StageRecorder, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        run = self._run
-        if run is not None:
-            self._guard(lambda: recorder.begin_step(run.layers, pl_module, batch, batch_idx))
+        if (run := self._run) is not None:
+            self._spend(lambda: recorder.begin_step(run.layers, pl_module, batch, batch_idx))
 
     def _end_step(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         def end() -> None:
             if self._stages[stage].end_step():
                 self._analyse(stage, trainer, pl_module)
 
-        self._guard(end)
+        self._spend(end)
 
     def _finish_window(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._guard(lambda: self._analyse(stage, trainer, pl_module))
+        self._spend(lambda: self._analyse(stage, trainer, pl_module))
+
+    def _spend(self, action: Callable[[], None]) -> None:
+        """Do what a window costs the training."""
+        with self._budget.spending():
+            self._guard(action)
 
     def _analyse(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._run is not None:
-            recorder = self._stages[stage]
-            self._run.read(stage, recorder, trainer, pl_module, lambda: self._count(stage))
-            self._budget.close()
+            recorded = self._stages[stage]
+            self._run.read(stage, recorded, trainer, pl_module, lambda: self._count(stage))
 
     def _count(self, stage: str) -> Mapping[LayerPhase, HardwareCount | Unavailable]:
         """What the hardware's counters say; nothing if they were not asked for."""
@@ -298,4 +297,3 @@ class LayerProfiler(Callback):
     def _close_windows(self) -> None:
         for recorder in self._stages.values():
             recorder.close()
-        self._budget.close()

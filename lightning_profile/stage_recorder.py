@@ -97,12 +97,13 @@ class StageRecorder:
         return self._window is not None or (self.capture is not None and self.capture.is_open)
 
     def thin_out(self, device: torch.device) -> None:
-        """Let windows become rarer where each costs memory.
+        """Let windows become rarer where each costs memory, unless there are no limits.
 
         Args:
             device: Where the model trains.
         """
-        self._thinning = Thinning() if detaches_cupti(device) else None
+        is_limited = self._schedule.max_share is not None
+        self._thinning = Thinning() if is_limited and detaches_cupti(device) else None
 
     def plan(self, epoch_steps: float, *, first: int = 0) -> None:
         """Plan the window of an epoch.
@@ -125,17 +126,15 @@ class StageRecorder:
                 f"has {epoch_steps:.0f}: shrunk to {self._plan}",
             )
         self._open_at = self.wake_at = first + self._plan.wait
-        if self._plan.wait:
+        if self.capture is not None and self._plan.wait:
             self.wake_at -= 1
 
     def begin_step(
         self, layers: Sequence[Layer], model: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """A batch begins at which there is something to do."""
-        if batch_idx < self._open_at:
-            self._budget.step_before()
-            if self.capture is not None:
-                self.capture.begin_step(layers)
+        if self.capture is not None and batch_idx < self._open_at:
+            self.capture.begin_step(layers)
             return
         self.has_tried = True
         if self._window is None:
@@ -147,7 +146,6 @@ class StageRecorder:
                 self.wake_at = _NEVER
                 self._say_skipped(other, f"{other} is recording or about to")
                 return
-            self._budget.open(steps)
             if self._thinning is not None:
                 self._thinning.window_opens()
             self._batch_sizes = {}

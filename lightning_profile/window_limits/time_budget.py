@@ -12,9 +12,10 @@ _ALWAYS_S = 1.0  # in all: a short training has a window in each of its epochs
 class TimeBudget:
     """Keeps the windows of one training below a share of its time, by the clock.
 
-    A window costs what passes from its opening until its results are written, beyond as many steps
-    like the one before it. What the training is waited for in between is not counted: work that
-    the device has yet to do anyway, or another program that was asked for.
+    A window costs what the callback's own hooks take, from its opening to its written results. What
+    the training is waited for in them is not counted: work that the device has yet to do anyway, or
+    another program that was asked for. Nor is what a recorded step takes longer than others, an
+    eighth of it on a GPU: what a step takes otherwise is not known.
 
     Args:
         clock: In seconds.
@@ -33,9 +34,7 @@ class TimeBudget:
         self._max_share = max_share
         self._started_s = self._clock()
         self._spent_s = 0.0
-        self._step_before_s: float | None = None  # when it began
-        self._opened_s: float | None = None
-        self._expected_s = 0.0  # what the window's steps take anyway, and waiting
+        self._waited_s = 0.0
 
     @property
     def overdrawn(self) -> str | None:
@@ -48,32 +47,20 @@ class TimeBudget:
             f"and schedule.max_share is {self._max_share:g}"
         )
 
-    def step_before(self) -> None:
-        """The step before a window begins."""
-        self._step_before_s = self._clock()
-
-    def open(self, steps: int) -> None:
-        """A window opens.
-
-        Args:
-            steps: How many it will have.
-        """
-        self._opened_s = self._clock()
-        # Without a step before it all of its own are counted.
-        before_s, self._step_before_s = self._step_before_s, None
-        self._expected_s = 0.0 if before_s is None else steps * (self._opened_s - before_s)
+    @contextlib.contextmanager
+    def spending(self) -> Iterator[None]:
+        """Around what is done for a window."""
+        began_s, waited_s = self._clock(), self._waited_s
+        try:
+            yield
+        finally:
+            self._spent_s += self._clock() - began_s - (self._waited_s - waited_s)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around what is not counted."""
+        """Around what is not counted of it."""
         began_s = self._clock()
         try:
             yield
         finally:
-            self._expected_s += self._clock() - began_s
-
-    def close(self) -> None:
-        """The window's results are written, or it is given up; safe more than once."""
-        opened_s, self._opened_s = self._opened_s, None
-        if opened_s is not None:
-            self._spent_s += max(0.0, self._clock() - opened_s - self._expected_s)
+            self._waited_s += self._clock() - began_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from pytorch_lightning import Callback, Trainer
 
 from lightning_profile import LayerProfiler, Schedule
-from lightning_profile.measurement import Window
+from lightning_profile.measurement import Recording, Window
 from lightning_profile.window_limits import TimeBudget
 from tests.conftest import read_csv, train
 
@@ -37,21 +38,21 @@ def budget(clock: Clock) -> TimeBudget:
     return budget
 
 
-def test_a_window_costs_what_it_takes_beyond_as_many_steps_and_waiting(
+def spend(clock: Clock, budget: TimeBudget, seconds: float) -> None:
+    with budget.spending():
+        clock.now_s += seconds
+
+
+def test_a_window_costs_what_its_hooks_take_without_waiting(
     clock: Clock, budget: TimeBudget
 ) -> None:
-    budget.step_before()
-    clock.now_s += 0.5  # a step
-    budget.open(2)
-    clock.now_s += 3.0
-    with budget.waiting():
-        clock.now_s += 7.0
-    assert budget.overdrawn is None  # it is not over
-    clock.now_s += 0.5
-    budget.close()
-    clock.now_s += 100.0
-    budget.close()  # once more changes nothing
-    clock.now_s = 110.0
+    spend(clock, budget, 2.0)
+    clock.now_s += 0.5  # the step itself
+    with budget.spending():
+        clock.now_s += 0.25
+        with budget.waiting():
+            clock.now_s += 7.0
+        clock.now_s += 0.25
     assert budget.overdrawn == (
         "the windows so far took 2.5 s of the training's 10 s, and schedule.max_share is 0.1"
     )
@@ -60,9 +61,7 @@ def test_a_window_costs_what_it_takes_beyond_as_many_steps_and_waiting(
 def test_once_the_training_has_gone_on_there_is_room_again(
     clock: Clock, budget: TimeBudget
 ) -> None:
-    budget.open(1)
-    clock.now_s += 2.0
-    budget.close()
+    spend(clock, budget, 2.0)
     clock.now_s = 119.9
     assert budget.overdrawn is not None
     clock.now_s = 120.0
@@ -71,67 +70,53 @@ def test_once_the_training_has_gone_on_there_is_room_again(
 
 def test_a_second_in_all_is_always_there(clock: Clock, budget: TimeBudget) -> None:
     for _ in range(4):
-        budget.open(1)
-        clock.now_s += 0.25
-        budget.close()
+        spend(clock, budget, 0.25)
     assert budget.overdrawn is None
-    budget.open(1)
-    clock.now_s += 0.25
-    budget.close()
+    spend(clock, budget, 0.25)
     assert budget.overdrawn is not None
 
 
-def test_without_a_step_before_all_of_the_window_counts(clock: Clock, budget: TimeBudget) -> None:
-    budget.step_before()
-    budget.open(1)
-    budget.close()
-    clock.now_s += 9.0
-    budget.open(1)  # the step before was the other window's
-    clock.now_s += 2.0
-    budget.close()
+def test_what_ends_with_an_exception_is_counted(clock: Clock, budget: TimeBudget) -> None:
+    with contextlib.suppress(KeyboardInterrupt), budget.spending():
+        clock.now_s += 2.0
+        raise KeyboardInterrupt
     assert budget.overdrawn is not None
 
 
-def test_a_window_that_took_less_than_the_step_before_it_is_no_income(
-    clock: Clock, budget: TimeBudget
-) -> None:
-    budget.step_before()
-    clock.now_s += 5.0
-    budget.open(1)
-    budget.close()
-    budget.open(1)
-    clock.now_s += 1.1
-    budget.close()
+def test_waiting_outside_of_a_window_is_no_income(clock: Clock, budget: TimeBudget) -> None:
+    with budget.waiting():
+        clock.now_s += 5.0
+    spend(clock, budget, 2.0)
     assert budget.overdrawn is not None
 
 
 def test_without_a_limit_nothing_is_too_much(clock: Clock, budget: TimeBudget) -> None:
     budget.start(None)
-    budget.open(1)
-    clock.now_s += 1000.0
-    budget.close()
+    spend(clock, budget, 1000.0)
     assert budget.overdrawn is None
 
 
 def test_the_next_training_begins_anew(clock: Clock, budget: TimeBudget) -> None:
-    budget.open(1)
-    clock.now_s += 2.0
-    budget.close()
+    spend(clock, budget, 2.0)
     budget.start(0.1)
     assert budget.overdrawn is None
 
 
 class Slow(Callback):
-    """By the clock each window takes half a second longer, and epoch 3 some minutes."""
+    """By the clock reading a window takes half a second longer, and epoch 3 some minutes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, profiler: LayerProfiler) -> None:
         self.ahead_s = 0.0
         monkeypatch.setattr(profiler._budget, "_clock", lambda: time.perf_counter() + self.ahead_s)
+        finish = Window.finish
+
+        def slow_finish(window: Window) -> Recording:
+            self.ahead_s += 0.6
+            return finish(window)
+
+        monkeypatch.setattr(Window, "finish", slow_finish)
 
     def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
-        # The profiler comes first: its window of step 2 is open by now.
-        if arguments[-1] == 2:
-            self.ahead_s += 0.6
         if arguments[-1] == 5 and trainer.current_epoch == 3:
             self.ahead_s += 400.0
 
@@ -139,7 +124,7 @@ class Slow(Callback):
 class LongSteps(Slow):
     """Each step takes minutes by the clock."""
 
-    def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
+    def on_before_backward(self, *_: Any) -> None:
         self.ahead_s += 100.0
 
 
@@ -164,7 +149,7 @@ def test_epochs_go_without_a_window_until_there_is_room(
 def test_what_its_step_takes_anyway_is_not_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profiler = LayerProfiler("Conv2d-2", Schedule(wait=2))
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=0, active=2))
     train(tmp_path, profiler, LongSteps(monkeypatch, profiler), max_epochs=1)
     assert profiler._budget._spent_s < 50.0
 
@@ -180,7 +165,7 @@ def test_nor_is_what_the_device_has_yet_to_do(
 
     monkeypatch.setattr(Window, "wait_for_device", wait_for_device)
     train(tmp_path, profiler, max_epochs=1)
-    assert slow.ahead_s == 100.0
+    assert slow.ahead_s == 100.6
     assert profiler._budget._spent_s < 50.0
 
 
