@@ -195,10 +195,10 @@ def main() -> None:
             seconds: dict[str, dict[str, float]] = {}
             for way in random.sample(ways, len(ways)):
                 epochs, profiled = train(way, args, folder)
-                last = epochs[-1]
+                with_window = [epochs[number] for number in sorted(profiled)]
+                last = (with_window or epochs)[-1]
                 seconds[way] = {"wall": last.seconds, "cpu": last.cpu_seconds}
                 if way == WINDOW:
-                    with_window = [epochs[number] for number in sorted(profiled)]
                     shares["first epoch"].append(with_window[0].window_share(plan))
                     shares["later epoch"] += [each.window_share(plan) for each in with_window[1:]]
                     shares["training"].append(share_of_windows(with_window, epochs, plan))

@@ -27,7 +27,6 @@ from lightning_profile.options import (
 from lightning_profile.schedule import Schedule
 from lightning_profile.selection import Pattern, list_patterns, select_layers
 from lightning_profile.trainer_facts import steps_to_come
-from lightning_profile.window_limits import TimeBudget
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +43,11 @@ class LayerProfiler(Callback):
 
     In each epoch one short window of steps is recorded with torch.profiler, attributed to the
     layers, compared with theory, and written to the training's loggers and to
-    ``layer_profile.csv`` and ``layer_profile.jsonl`` in its log folder; long trainings of short
-    epochs leave some out (``schedule.max_share``). Outside of the window the training runs as if
-    the callback were not there. The training is never changed, and never ended by a fault of the
-    callback: it warns once, and tries again with the next window. Nor does another profiler of
-    torch notice: while one is in use there is no window.
+    ``layer_profile.csv`` and ``layer_profile.jsonl`` in its log folder; where windows take too much
+    of the time, some epochs have none (``schedule.max_share``). Outside of the window the training
+    runs as if the callback were not there. The training is never changed, and never ended by a
+    fault of the callback: it warns once, and tries again with the next window. Nor does another
+    profiler of torch notice: while one is in use there is no window.
 
     Args:
         layers: One or several of: ``Conv2d-2`` (the second Conv2d in definition order), a
@@ -99,9 +98,8 @@ class LayerProfiler(Callback):
         self._has_figures = check_switch("figures", figures)
         self._has_trace = check_switch("trace", trace)
         # A stage that is not asked for never wakes up.
-        budget = self._budget = TimeBudget()
-        self._train = StageRecorder(self.schedule, "training_step", budget, has_trace=trace)
-        self._validate = StageRecorder(self.schedule, "validation_step", budget, has_trace=trace)
+        self._train = StageRecorder(self.schedule, "training_step", has_trace=trace)
+        self._validate = StageRecorder(self.schedule, "validation_step", has_trace=trace)
         recorders = {TRAIN: self._train, VALIDATE: self._validate}
         self._stages = {name: recorders[name] for name in list_stages(stages)}
         self._run: ProfiledRun | None = None  # between the start of fit and its end
@@ -128,7 +126,7 @@ class LayerProfiler(Callback):
         options = {"has_pictures": self._has_figures, "has_trace": self._has_trace}
         self._guard(lambda: run.open_report(trainer, self.schedule, **options))
         self._folder = run.folder
-        self._guard(lambda: self._limit_windows(trainer, pl_module))
+        self._guard(lambda: self._begin_stages(trainer, pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan the rest of an epoch that is resumed; its start is not announced again."""
@@ -156,7 +154,7 @@ class LayerProfiler(Callback):
     ) -> None:
         """Note, in the window, where autograd will add up gradients."""
         if self._train.is_open:
-            self._spend(lambda: self._train.before_backward(loss))
+            self._spend(self._train, lambda: self._train.before_backward(loss))
 
     def on_train_batch_end(
         self,
@@ -235,11 +233,13 @@ class LayerProfiler(Callback):
             self._guard(capture.close)
         self._run = None  # the model is not kept alive
 
-    def _limit_windows(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _begin_stages(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        max_share = self.schedule.max_share
         # Each process would keep to its own clock, and the first wait for windows of the others.
-        self._budget.start(self.schedule.max_share if trainer.world_size == 1 else None)
+        if max_share is not None:
+            max_share = max_share / len(self._stages) if trainer.world_size == 1 else None
         for recorder in self._stages.values():
-            recorder.thin_out(pl_module.device)
+            recorder.begin_training(pl_module.device, max_share)
 
     def _prepare_counters(self, trainer: Trainer) -> None:
         if not self._has_counters or not trainer.is_global_zero:
@@ -256,21 +256,22 @@ class LayerProfiler(Callback):
         self, recorder: StageRecorder, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if (run := self._run) is not None:
-            self._spend(lambda: recorder.begin_step(run.layers, pl_module, batch, batch_idx))
+            layers = run.layers
+            self._spend(recorder, lambda: recorder.begin_step(layers, pl_module, batch, batch_idx))
 
     def _end_step(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         def end() -> None:
             if self._stages[stage].end_step():
                 self._analyse(stage, trainer, pl_module)
 
-        self._spend(end)
+        self._spend(self._stages[stage], end)
 
     def _finish_window(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._spend(lambda: self._analyse(stage, trainer, pl_module))
+        self._spend(self._stages[stage], lambda: self._analyse(stage, trainer, pl_module))
 
-    def _spend(self, action: Callable[[], None]) -> None:
+    def _spend(self, recorder: StageRecorder, action: Callable[[], None]) -> None:
         """Do what a window costs the training."""
-        with self._budget.spending():
+        with recorder.budget.spending():
             self._guard(action)
 
     def _analyse(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -282,7 +283,7 @@ class LayerProfiler(Callback):
         """What the hardware's counters say; nothing if they were not asked for."""
         counted: dict[LayerPhase, HardwareCount | Unavailable] = {}
         if (capture := self._stages[stage].capture) is not None:
-            with self._budget.waiting():
+            with self._stages[stage].budget.waiting():
                 self._guard(lambda: counted.update(capture.count()))
         return counted
 

@@ -17,11 +17,11 @@ class Schedule:
             one does; without any, the first recorded step takes no longer than later ones.
         active: Steps that are recorded and reported; of several the times are the median. What a
             window of one costs was measured in ``docs/overhead.md``.
-        max_share: The most of a training's time that its windows may take, between 0 and 1; an
-            epoch that begins when they took more has none. Their first second is always allowed,
-            so only long trainings of short epochs are concerned. Several processes have no such
-            limit. On a GPU windows also become rarer after a hundred, as CUDA keeps some memory of
-            each. ``None`` for a window in each epoch.
+        max_share: The share of a training's time, between 0 and 1, that windows are to take at
+            most: an epoch that begins when they took more, and more than a second, has none. Of
+            two stages each has half of it. Several processes have no such limit. On a GPU windows
+            also become rarer after a hundred, as CUDA keeps some memory of each. ``None`` for a
+            window in each epoch.
 
     Raises:
         ValueError: If a number of steps is not a whole number, is negative, or nothing would be

@@ -23,7 +23,7 @@ from lightning_profile.measurement import (
 )
 from lightning_profile.records import Layer
 from lightning_profile.schedule import Schedule
-from lightning_profile.window_limits import Thinning, TimeBudget
+from lightning_profile.window_limits import OF_PROCESS, Thinning, TimeBudget
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lightning_profile.step_capture import StepCapture
 
 _NEVER = math.inf
+_OVERDRAWN, _RARER = "overdrawn", "rarer"  # what is said of limits once in each training
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +56,17 @@ class StageRecorder:
     Args:
         schedule: When in an epoch the window is open.
         step_method: The model's method that a step calls, such as ``training_step``.
-        budget: The time of all windows.
         has_trace: Whether the trace of each window is to be written.
 
     Attributes:
         wake_at: The batch from which on there is something to do: the one comparison that a
             step outside of the window costs.
         has_tried: Whether the time for a window ever came.
+        budget: The time that windows take.
         capture: What captures the step before each window; ``None`` if nothing does.
     """
 
-    def __init__(
-        self,
-        schedule: Schedule,
-        step_method: str,
-        budget: TimeBudget,
-        *,
-        has_trace: bool = False,
-    ) -> None:
+    def __init__(self, schedule: Schedule, step_method: str, *, has_trace: bool = False) -> None:
         self.wake_at: float = _NEVER
         self.has_tried = False
         self.capture: StepCapture | None = None
@@ -83,8 +77,9 @@ class StageRecorder:
         self._step_invocation: Invocation | None = None
         self._schedule = schedule
         self._plan = schedule
-        self._budget = budget
+        self.budget = TimeBudget()
         self._thinning: Thinning | None = None
+        self._has_had_window = False  # in this training
         self._others = OtherProfilers()
         self._said: set[str] = set()
         self._window: Window | None = None
@@ -96,14 +91,19 @@ class StageRecorder:
         """Whether a step is recorded or captured."""
         return self._window is not None or (self.capture is not None and self.capture.is_open)
 
-    def thin_out(self, device: torch.device) -> None:
-        """Let windows become rarer where each costs memory, unless there are no limits.
+    def begin_training(self, device: torch.device, max_share: float | None) -> None:
+        """A training begins.
 
         Args:
             device: Where the model trains.
+            max_share: The most of its time that windows of this stage may take; ``None`` for no
+                limit.
         """
+        self.budget.start(max_share)
         is_limited = self._schedule.max_share is not None
-        self._thinning = Thinning() if is_limited and detaches_cupti(device) else None
+        self._thinning = OF_PROCESS if is_limited and detaches_cupti(device) else None
+        self._has_had_window = False
+        self._said -= {_OVERDRAWN, _RARER}
 
     def plan(self, epoch_steps: float, *, first: int = 0) -> None:
         """Plan the window of an epoch.
@@ -146,8 +146,9 @@ class StageRecorder:
                 self.wake_at = _NEVER
                 self._say_skipped(other, f"{other} is recording or about to")
                 return
+            self._has_had_window = True
             if self._thinning is not None:
-                self._thinning.window_opens()
+                self._thinning.window_opens(self._step_method)
             self._batch_sizes = {}
             self._record_from = batch_idx + self._plan.warmup
             self._window = Window(layers, model.device)
@@ -192,7 +193,7 @@ class StageRecorder:
             warnings.warn("the window ended in its warm-up: no layer profile", stacklevel=2)
             return None
         try:
-            with self._budget.waiting():
+            with self.budget.waiting():
                 self._window.wait_for_device()
             recording = self._window.finish()
             trace = self._window.chrome_trace(self._step_name) if self._has_trace else None
@@ -221,15 +222,18 @@ class StageRecorder:
 
     def _is_left_out(self) -> bool:
         """Whether the epoch that begins is to have no window, which is said."""
-        overdrawn, leaves_out = self._budget.overdrawn, None
+        rarer = None
         if self._thinning is not None:
-            self._thinning.epoch_begins()
-            leaves_out = self._thinning.leaves_out
+            self._thinning.epoch_begins(self._step_method)
+            if self._has_had_window:
+                rarer = self._thinning.leaves_out(self._step_method)
+        overdrawn = self.budget.overdrawn
         if overdrawn is not None:
-            self._say_skipped("overdrawn", overdrawn)
-        elif leaves_out is not None:
-            self._say_skipped("leaves out", leaves_out)
-        return overdrawn is not None or leaves_out is not None
+            stage, _, _ = self._step_name.partition(" ")
+            self._say_skipped(_OVERDRAWN, f"the {stage}'s {overdrawn}")
+        elif rarer is not None:
+            self._say_skipped(_RARER, rarer)
+        return overdrawn is not None or rarer is not None
 
     def _say_skipped(self, key: str, reason: str) -> None:
         self._say_once(

@@ -67,9 +67,10 @@ def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 @pytest.fixture(autouse=True)
 def _always_a_window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Epochs of milliseconds are all window; whether those have one must not be up to the clock."""
-    if request.node.get_closest_marker("budget") is None:
+    """In epochs of milliseconds, and in a process that trains a hundred times on a GPU."""
+    if request.node.get_closest_marker("limits") is None:
         monkeypatch.setattr("lightning_profile.window_limits.time_budget._ALWAYS_S", math.inf)
+        monkeypatch.setattr("lightning_profile.window_limits.thinning._IN_A_ROW", math.inf)
 
 
 class SmallCnn(LightningModule):

@@ -55,12 +55,12 @@ class CuptiRelease:
         The variable is not set for longer than that takes: recordings of others may follow each
         other without a call into CUDA between them.
         """
-        before = _all_threads() if _can_let_go(self._device) else None
+        self._runtime = _runtime_to_call(self._device)
+        before = None if self._runtime is None else _all_threads()
         if before is None:
             yield
             return
         self._is_pending, self._kinetos = True, None
-        self._runtime = _loaded_runtime(_cuda_version())
         if _SETTING not in os.environ:
             self._set_by_us = True
             os.environ[_SETTING] = "1"
@@ -103,18 +103,18 @@ def detaches_cupti(device: torch.device) -> bool:
     CUDA's driver keeps what it has loaded for CUPTI: each time some 0.6 MiB of the GPU's memory and
     some 70 KiB of the host's (driver 580, an NVIDIA H200; ``benchmarks/memory.py``).
     """
-    return _can_let_go(device) and os.environ.get(_SETTING, "1") == "1"
+    setting = os.environ.get(_SETTING)
+    if setting is not None:  # the user's, which kineto follows wherever it can
+        return device.type == "cuda" and setting == "1"
+    return _runtime_to_call(device) is not None
 
 
-def _can_let_go(device: torch.device) -> bool:
+def _runtime_to_call(device: torch.device) -> ctypes.CDLL | None:
+    """CUDA's library that CUPTI can be let go with; ``None`` where it is to be kept."""
     if device.type != "cuda" or _MONITOR in sys.modules or not Path(_THREADS).exists():
-        return False
-    version = _cuda_version()
-    return _can_detach(version) and _loaded_runtime(version) is not None
-
-
-def _cuda_version() -> str:
-    return torch.version.cuda or "0"
+        return None
+    version = torch.version.cuda or "0"
+    return _loaded_runtime(version) if _can_detach(version) else None
 
 
 @functools.cache  # to read two versions takes a tenth of a millisecond

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 _IN_A_ROW = 100  # windows before that begins
-_LONGER = 1.05  # by what factor the training must have grown since the last one
+_LONGER = 1.05  # by what factor a stage's epochs must have grown since its last one
 
 
 class Thinning:
-    """Which epochs of one stage are to have a window.
+    """Which epochs of a process's trainings are to have a window.
 
-    A hundred that follow each other, then each once there have been a twentieth more epochs than at
-    the one before: 135 windows in 600 epochs, 182 in 6,000. It counts epochs, not seconds, so that
-    all processes of a training agree.
+    A hundred that follow each other, then each once its stage has had a twentieth more epochs than
+    at the one before: 135 windows in 600 epochs, 182 in 6,000. It counts epochs, not seconds, so
+    that all processes of a training agree.
     """
 
     def __init__(self) -> None:
-        self._epochs = 0
         self._windows = 0
-        self._last = 0  # the number of the epoch with the last window
+        self._epochs: Counter[str] = Counter()  # by stage
+        self._last: Counter[str] = Counter()  # of those, the one with the last window
 
-    def epoch_begins(self) -> None:
+    def epoch_begins(self, stage: str) -> None:
         """An epoch begins, with a window or without."""
-        self._epochs += 1
+        self._epochs[stage] += 1
 
-    def window_opens(self) -> None:
+    def window_opens(self, stage: str) -> None:
         """The epoch has a window."""
         self._windows += 1
-        self._last = self._epochs
+        self._last[stage] = self._epochs[stage]
 
-    @property
-    def leaves_out(self) -> str | None:
+    def leaves_out(self, stage: str) -> str | None:
         """What to say if the epoch is to have none; else ``None``."""
-        if self._windows < _IN_A_ROW or self._epochs >= self._last * _LONGER:
+        is_due = self._epochs[stage] >= self._last[stage] * _LONGER
+        if self._windows < _IN_A_ROW or is_due:
             return None
         return (
             f"each of the {self._windows} windows so far cost some 0.6 MiB of the GPU's memory, "
             "which CUDA keeps, so that they become rarer unless schedule.max_share is None"
         )
+
+
+OF_PROCESS = Thinning()  # whose memory it is, whatever it trains

@@ -10,7 +10,7 @@ _ALWAYS_S = 1.0  # in all: a short training has a window in each of its epochs
 
 
 class TimeBudget:
-    """Keeps the windows of one training below a share of its time, by the clock.
+    """Says when the windows of one stage took more than a share of the time, by the clock.
 
     A window costs what the callback's own hooks take, from its opening to its written results. What
     the training is waited for in them is not counted: work that the device has yet to do anyway, or
@@ -38,13 +38,13 @@ class TimeBudget:
 
     @property
     def overdrawn(self) -> str | None:
-        """What to say of it if the windows so far took more than their share; else ``None``."""
+        """What they took, if that is more than their share and a second; else ``None``."""
         elapsed_s = self._clock() - self._started_s
         if self._max_share is None or self._spent_s <= max(_ALWAYS_S, self._max_share * elapsed_s):
             return None
         return (
-            f"the windows so far took {self._spent_s:.1f} s of the training's {elapsed_s:.0f} s, "
-            f"and schedule.max_share is {self._max_share:g}"
+            f"windows took {self._spent_s:.1f} s of the {elapsed_s:.0f} s so far, more than "
+            f"{self._max_share * 100:.3g}% (schedule.max_share)"
         )
 
     @contextlib.contextmanager

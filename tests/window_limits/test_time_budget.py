@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning import Callback, Trainer
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.measurement import Recording, Window
+from lightning_profile.stage_recorder import StageRecorder
 from lightning_profile.window_limits import TimeBudget
-from tests.conftest import read_csv, train
+from tests.conftest import SmallCnn, read_csv, small_data, train
 
-pytestmark = pytest.mark.budget
+pytestmark = pytest.mark.limits
 
 
 class Clock:
@@ -54,7 +57,7 @@ def test_a_window_costs_what_its_hooks_take_without_waiting(
             clock.now_s += 7.0
         clock.now_s += 0.25
     assert budget.overdrawn == (
-        "the windows so far took 2.5 s of the training's 10 s, and schedule.max_share is 0.1"
+        "windows took 2.5 s of the 10 s so far, more than 10% (schedule.max_share)"
     )
 
 
@@ -107,7 +110,9 @@ class Slow(Callback):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, profiler: LayerProfiler) -> None:
         self.ahead_s = 0.0
-        monkeypatch.setattr(profiler._budget, "_clock", lambda: time.perf_counter() + self.ahead_s)
+        monkeypatch.setattr(
+            profiler._train.budget, "_clock", lambda: time.perf_counter() + self.ahead_s
+        )
         finish = Window.finish
 
         def slow_finish(window: Window) -> Recording:
@@ -139,11 +144,54 @@ def test_epochs_go_without_a_window_until_there_is_room(
     slow = Slow(monkeypatch, profiler)
     with pytest.warns(
         UserWarning,
-        match=r"^the windows so far took \d\.\d s of .*max_share is 0.04: this epoch, and",
+        match=r"^the training's windows took \d\.\d s of the \d+ s so far, more than 4% \(schedule",
     ) as warned:
         train(tmp_path, profiler, slow, max_epochs=6)
     assert epochs_with_rows(tmp_path) == [0, 1, 4, 5]
     assert len([each for each in warned if "max_share" in str(each.message)]) == 1
+
+
+def test_each_training_says_it_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=2))
+    Slow(monkeypatch, profiler)
+    for number in range(2):
+        with pytest.warns(UserWarning, match="^the training's windows took"):
+            train(tmp_path / str(number), profiler, max_epochs=3)
+        assert epochs_with_rows(tmp_path / str(number)) == [0, 1]
+
+
+class Validated(SmallCnn):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch[0])
+
+    def val_dataloader(self) -> Any:
+        return small_data(shuffle=False)
+
+
+def test_each_stage_has_its_part(tmp_path: Path) -> None:
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=2), stages=["train", "validate"])
+
+    class Spend(Callback):
+        def on_train_epoch_end(self, *_: Any) -> None:
+            profiler._train.budget._spent_s += 1000.0
+
+    with pytest.warns(UserWarning, match=r"^the training's .* more than 0.75%") as warned:
+        train(tmp_path, profiler, Spend(), model=Validated, max_epochs=3)
+    rows = read_csv(tmp_path)
+    assert {row["epoch"] for row in rows if row["stage"] == "train"} == {"0"}
+    assert {row["epoch"] for row in rows if row["stage"] == "validate"} == {"0", "1", "2"}
+    assert not [each for each in warned if "the validation's" in str(each.message)]
+
+
+def test_an_epoch_without_a_window_does_not_open_that_of_a_shorter_one_before() -> None:
+    recorder = StageRecorder(Schedule(wait=10), "training_step")
+    recorder.begin_training(torch.device("cpu"), 0.01)
+    recorder.plan(20)
+    assert recorder.wake_at == 10
+    recorder.budget._spent_s = 1000.0
+    with pytest.warns(UserWarning, match="^the training's windows took 1000.0 s"):
+        recorder.plan(20)
+    assert recorder.wake_at == math.inf
 
 
 def test_what_its_step_takes_anyway_is_not_counted(
@@ -151,7 +199,7 @@ def test_what_its_step_takes_anyway_is_not_counted(
 ) -> None:
     profiler = LayerProfiler("Conv2d-2", Schedule(wait=0, active=2))
     train(tmp_path, profiler, LongSteps(monkeypatch, profiler), max_epochs=1)
-    assert profiler._budget._spent_s < 50.0
+    assert profiler._train.budget._spent_s < 50.0
 
 
 def test_nor_is_what_the_device_has_yet_to_do(
@@ -166,7 +214,7 @@ def test_nor_is_what_the_device_has_yet_to_do(
     monkeypatch.setattr(Window, "wait_for_device", wait_for_device)
     train(tmp_path, profiler, max_epochs=1)
     assert slow.ahead_s == 100.6
-    assert profiler._budget._spent_s < 50.0
+    assert profiler._train.budget._spent_s < 50.0
 
 
 def test_without_a_share_each_epoch_has_a_window(
@@ -203,4 +251,4 @@ def test_waiting_for_the_counters_is_not_counted(
             profiler._train.capture = Capture()  # type: ignore[assignment]
 
     train(tmp_path, profiler, Counting(), max_epochs=1)
-    assert profiler._budget._spent_s < 50.0
+    assert profiler._train.budget._spent_s < 50.0
