@@ -276,8 +276,8 @@ class LayerProfiler(Callback):
 
     def _analyse(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._run is not None:
-            recorded = self._stages[stage]
-            self._run.read(stage, recorded, trainer, pl_module, lambda: self._count(stage))
+            recorder = self._stages[stage]
+            self._run.read(stage, recorder, trainer, pl_module, lambda: self._count(stage))
 
     def _count(self, stage: str) -> Mapping[LayerPhase, HardwareCount | Unavailable]:
         """What the hardware's counters say; nothing if they were not asked for."""
