@@ -43,7 +43,7 @@ class TimeBudget:
         if self._max_share is None or self._spent_s <= max(_ALWAYS_S, self._max_share * elapsed_s):
             return None
         return (
-            f"windows took {self._spent_s:.1f} s of the {elapsed_s:.0f} s so far, more than "
+            f"windows took {self._spent_s:.1f} s of the {elapsed_s:.1f} s so far, more than "
             f"{self._max_share * 100:.3g}% (schedule.max_share)"
         )
 

@@ -68,7 +68,7 @@ def epochs_with_rows(folder: Path) -> list[int]:
 @pytest.mark.usefixtures("_soon_and_where_each_costs_memory")
 def test_a_training_leaves_epochs_out_and_says_so(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=rf"^{_REASON}.*: this epoch, and") as warned:
-        train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1)), max_epochs=8)
+        train(tmp_path, LayerProfiler("Conv2d-2", Schedule(wait=1, max_share=1.0)), max_epochs=8)
     assert epochs_with_rows(tmp_path) == [0, 1, 2, 4, 7]
     assert len([each for each in warned if "0.6 MiB" in str(each.message)]) == 1
 
@@ -84,7 +84,7 @@ def test_the_next_training_of_the_process_goes_on_and_has_one_at_least(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lightning_profile.window_limits.thinning._LONGER", 10)
-    profiler = LayerProfiler("Conv2d-2", Schedule(wait=1))
+    profiler = LayerProfiler("Conv2d-2", Schedule(wait=1, max_share=1.0))
     for number, epochs in enumerate(([0, 1], [0])):
         with pytest.warns(UserWarning, match="^each of the . windows so far cost"):
             train(tmp_path / str(number), profiler, max_epochs=4)
