@@ -100,7 +100,7 @@ class _Reader:
         start_ns, children, name = event.start_time_ns, event.children, event.name
         # By its own time: below a picture of a step there can be operators of the next one.
         step = self._step
-        if not step.start_ns <= start_ns <= step.end_ns:
+        if not step.start_ns <= start_ns < step.end_ns:  # at its end the next may begin
             found = self._step_at(start_ns)
             if found is None:
                 # A range of the user's may be around a step, or a device's picture below an

@@ -215,6 +215,17 @@ def test_what_hangs_below_the_picture_of_an_earlier_step_is_of_its_own_step() ->
     }
 
 
+def test_a_step_that_begins_as_another_ends_is_its_own() -> None:
+    relu = Event("aten::relu", "TorchOp", 220, 230, correlation_id=5)
+    tree = [*step(7, 10, 200), *step(8, 200, 300, relu)]
+    results = SimpleNamespace(experimental_event_tree=lambda: tree, events=lambda: flat(tree))
+    assert [(op.step, op.parent) for op in read_ops(results, has_device=True)] == [
+        (7, None),
+        (8, None),
+        (8, 1),
+    ]
+
+
 def test_a_kernel_that_no_operator_launched_is_not_lost() -> None:
     launch = Event("cuLaunchKernel", "Kineto", 40, 50)
     launch.children = [Event(_KERNEL_NAME, "Kineto", 52, 87, device="CUDA")]
