@@ -190,7 +190,8 @@ def main() -> None:
     }
     quiet = contextlib.redirect_stdout(io.StringIO())  # each epoch has a table of its own
     with tempfile.TemporaryDirectory() as folder, quiet:
-        train(WINDOW, args, folder)  # the first of a process is slow
+        first = argparse.Namespace(**(vars(args) | {"epochs": 1}))
+        train(WINDOW, first, folder)  # the first of a process is slow
         for number in range(args.rounds):
             seconds: dict[str, dict[str, float]] = {}
             for way in random.sample(ways, len(ways)):

@@ -79,6 +79,7 @@ class StageRecorder:
         self._plan = schedule
         self.budget = TimeBudget()
         self._thinning: Thinning | None = None
+        self._detaches_cupti = False
         self._has_had_window = False  # in this training
         self._others = OtherProfilers()
         self._said: set[str] = set()
@@ -101,7 +102,8 @@ class StageRecorder:
         """
         self.budget.start(max_share)
         is_limited = self._schedule.max_share is not None
-        self._thinning = OF_PROCESS if is_limited and detaches_cupti(device) else None
+        self._detaches_cupti = detaches_cupti(device)
+        self._thinning = OF_PROCESS if is_limited and self._detaches_cupti else None
         self._has_had_window = False
         self._said -= {_OVERDRAWN, _RARER}
 
@@ -152,6 +154,8 @@ class StageRecorder:
             self._batch_sizes = {}
             self._record_from = batch_idx + self._plan.warmup
             self._window = Window(layers, model.device)
+            if self._detaches_cupti:  # to attach it anew waits for the device
+                self._wait_for_device(self._window)
             self._window.warm_up()
         if batch_idx >= self._record_from:
             if not self._batch_sizes:
@@ -193,8 +197,7 @@ class StageRecorder:
             warnings.warn("the window ended in its warm-up: no layer profile", stacklevel=2)
             return None
         try:
-            with self.budget.waiting():
-                self._window.wait_for_device()
+            self._wait_for_device(self._window)
             recording = self._window.finish()
             trace = self._window.chrome_trace(self._step_name) if self._has_trace else None
         except LostWindowError as lost:
@@ -219,6 +222,11 @@ class StageRecorder:
             self._window = None
             raise
         self._window = None
+
+    def _wait_for_device(self, window: Window) -> None:
+        """What the device has yet to do would take its time without a window, too."""
+        with self.budget.waiting():
+            window.wait_for_device()
 
     def _is_left_out(self) -> bool:
         """Whether the epoch that begins is to have no window, which is said."""

@@ -121,7 +121,10 @@ class Window:
             raise fault
 
     def wait_for_device(self) -> None:
-        """Until the device has done what it was given, as is waited for at the end anyway."""
+        """Until the device has done what it was given, as is waited for anyway.
+
+        Before the warm-up where CUPTI is attached by it, and at the end.
+        """
         if self._has_device:
             torch.cuda.synchronize(self._device)
 
