@@ -195,9 +195,11 @@ def _log_softmax_costs(module: nn.LogSoftmax, call: Call) -> PhaseCosts | None:
 def _prelu_costs(module: nn.PReLU, call: Call) -> PhaseCosts | None:
     costs = _activation_costs(_PRELU, module, call)
     if costs is not None and call.trains("weight"):
+        # One operator computes both gradients, from the same two tensors.
+        has_read = Phase.GRAD_INPUT in costs
         costs[Phase.GRAD_WEIGHT] = phase_cost(
             elementwise=times(_PRELU_WEIGHT, output_elements(call)),
-            read=total([output_bytes(call), input_bytes(call)]),
+            read=ZERO if has_read else total([output_bytes(call), input_bytes(call)]),
             write=stored_bytes(call.parameters),
             allocated=parameter_gradients(call.parameters),
         )

@@ -76,7 +76,7 @@ def _batch_norm_costs(module: Any, call: Call) -> PhaseCosts | None:
             ]
         ),
         grad_input=total([gradient.of(elements, channels), _if_scaled(call, channels)]),
-        grad_input_needs=input_bytes(call),
+        grad_input_needs_input=True,
         saved=_saved_by_batch_norm(module, call),
     )
 
@@ -115,7 +115,7 @@ def _instance_norm_costs(dimensions: int, module: Any, call: Call) -> PhaseCosts
         call,
         forward=total([OWN_STATISTICS.of(elements, planes), update if updates else ZERO]),
         grad_input=total([OWN_GRADIENT.of(elements, planes), _if_scaled(call, planes)]),
-        grad_input_needs=input_bytes(call),
+        grad_input_needs_input=True,
         saved=None,  # PyTorch makes a batch norm of it, with copies of γ and β for each image
     )
 
@@ -155,7 +155,7 @@ def _rms_norm_costs(module: nn.RMSNorm, call: Call) -> PhaseCosts | None:
         grad_input=total(
             [MEAN_SQUARE_GRADIENT.of(elements, rows), _if_scaled(call, times(SCALED, elements))]
         ),
-        grad_input_needs=input_bytes(call),
+        grad_input_needs_input=True,
         saved=None,  # one kernel on a GPU, several operators on a CPU
     )
 
@@ -190,7 +190,7 @@ def _running_costs(
         call,
         forward=RUNNING_STATISTICS.of(elements, channels),
         grad_input=total([RUNNING_GRADIENT.of(elements, channels), _if_scaled(call, channels)]),
-        grad_input_needs=ZERO,
+        grad_input_needs_input=False,
         saved=saved,
     )
 
@@ -204,7 +204,7 @@ def _group_costs(call: Call, statistics: Expression) -> PhaseCosts:
         grad_input=total(
             [OWN_GRADIENT.of(elements, statistics), _if_scaled(call, times(SCALED, elements))]
         ),
-        grad_input_needs=input_bytes(call),
+        grad_input_needs_input=True,
         saved=statistic_tensors(call, statistics),
     )
 

@@ -83,7 +83,7 @@ def normalization_costs(
     *,
     forward: Expression,
     grad_input: Expression,
-    grad_input_needs: Expression,
+    grad_input_needs_input: bool,
     saved: Sequence[NamedTensor] | None,
 ) -> dict[Phase, Cost]:
     """Costs from the operations without γ and β in the forward, which are added here.
@@ -92,13 +92,15 @@ def normalization_costs(
         call: The call, whose input and output have one shape.
         forward: Operations of the forward up to x̂.
         grad_input: Operations of the gradient of the input.
-        grad_input_needs: Bytes that it is computed from, beside the output's gradient and γ.
+        grad_input_needs_input: Whether it is computed from the input, too, beside the output's
+            gradient and γ.
         saved: What PyTorch creates for the backward; ``None`` if unknown.
     """
     elements = input_elements(call)
     affine = SCALE * call.has("weight") + SHIFT * call.has("bias")
     created = saved if call.output_requires_grad else ()
     weight = [each for each in call.parameters if each.role == "weight"]
+    source, gradient = input_bytes(call), output_bytes(call)
     costs = input_phases(
         call,
         forward_cost(
@@ -109,16 +111,18 @@ def normalization_costs(
         grad_input_cost(
             call,
             grad_input,
-            needed=total([grad_input_needs, stored_bytes(weight)]),
+            needed=total([source if grad_input_needs_input else ZERO, stored_bytes(weight)]),
             allocated=input_gradients(call),
         ),
     )
     if call.trains("weight") or call.trains("bias"):
         sums = SCALE_GRADIENT * call.trains("weight") + SHIFT_GRADIENT * call.trains("bias")
-        source = input_bytes(call) if call.trains("weight") else ZERO
+        # One operator computes all gradients: what one of them has read, it has for the others.
+        has_gradient = Phase.GRAD_INPUT in costs
+        has_input = (has_gradient and grad_input_needs_input) or not call.trains("weight")
         costs[Phase.GRAD_WEIGHT] = phase_cost(
             elementwise=times(sums, elements),
-            read=total([output_bytes(call), source]),
+            read=total([ZERO if has_gradient else gradient, ZERO if has_input else source]),
             write=trained_bytes(call),
             allocated=parameter_gradients([each for each in call.parameters if each.requires_grad]),
         )

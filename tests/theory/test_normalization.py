@@ -56,8 +56,34 @@ def test_batch_norm_in_training_to_the_digit() -> None:
     assert costs[Phase.FORWARD].read_bytes == 4 * (ELEMENTS + 2 * CHANNELS)
     assert costs[Phase.FORWARD].write_bytes == 4 * ELEMENTS
     assert costs[Phase.GRAD_INPUT].read_bytes == 4 * (2 * ELEMENTS + CHANNELS)
-    assert costs[Phase.GRAD_WEIGHT].read_bytes == 4 * 2 * ELEMENTS
     assert costs[Phase.GRAD_WEIGHT].write_bytes == 4 * 2 * CHANNELS
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.BatchNorm2d(CHANNELS), nn.LayerNorm(4), nn.GroupNorm(2, CHANNELS), nn.RMSNorm(4)],
+    ids=str,
+)
+def test_a_backward_reads_each_tensor_once(module: nn.Module) -> None:
+    """One operator computes all gradients, from the output's and the input."""
+    scale_bytes = 4 * sum(
+        each.numel() for name, each in module.named_parameters() if name != "bias"
+    )
+    costs = costs_of(module, IMAGES)
+    assert costs[Phase.GRAD_INPUT].read_bytes == 4 * 2 * ELEMENTS + scale_bytes
+    assert costs[Phase.GRAD_WEIGHT].read_bytes == 0
+    alone = costs_of(module, IMAGES, needs_gradient=False)
+    assert set(alone) == {Phase.FORWARD, Phase.GRAD_WEIGHT}
+    assert alone[Phase.GRAD_WEIGHT].read_bytes == 4 * 2 * ELEMENTS
+
+
+def test_with_running_statistics_only_the_gradient_of_the_scale_needs_the_input() -> None:
+    module = nn.BatchNorm2d(CHANNELS).eval()
+    assert costs_of(module, IMAGES)[Phase.GRAD_WEIGHT].read_bytes == 4 * ELEMENTS
+    module.weight.requires_grad_(requires_grad=False)
+    assert costs_of(module, IMAGES)[Phase.GRAD_WEIGHT].read_bytes == 0
+    alone = costs_of(module, IMAGES, needs_gradient=False)
+    assert alone[Phase.GRAD_WEIGHT].read_bytes == 4 * ELEMENTS
 
 
 def test_the_backward_of_a_batch_norm_costs_the_same_whoever_takes_the_sums() -> None:
