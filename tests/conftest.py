@@ -107,6 +107,16 @@ def small_data(samples: int = 64, batch_size: int = 8, *, shuffle: bool = True) 
     return DataLoader(TensorDataset(images, labels), batch_size=batch_size, shuffle=shuffle)
 
 
+class ValidatedCnn(SmallCnn):
+    """The same with a validation after each epoch."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch[0])
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return small_data(shuffle=False)
+
+
 def train(
     folder: Path,
     *callbacks: Any,

@@ -16,8 +16,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.attribution import attribute
-from lightning_profile.comparison.notes import HIDDEN_OPTIMIZER, MAY_CLIP
-from tests.conftest import SmallCnn, read_all_rows, read_json, train
+from lightning_profile.comparison.notes import (
+    HIDDEN_OPTIMIZER,
+    MAY_CLIP,
+    NO_OPTIMIZER,
+    SOME_STEPS,
+)
+from tests.conftest import SmallCnn, ValidatedCnn, read_all_rows, read_json, train
 from tests.recording import measure
 from tests.test_attribution import CALL, block, op
 
@@ -169,6 +174,16 @@ def test_a_batch_that_only_accumulates_has_no_optimizer(tmp_path: Path) -> None:
     assert [row["step"] for row in window["steps"] if row["is_optimizer"]] == [3]
     (optimizer,) = [row for row in read_all_rows(tmp_path) if row["layer"] == "optimizer"]
     assert (optimizer["steps"], optimizer["phase"]) == ("1", "")
+    assert optimizer["note"] == SOME_STEPS.format(1, 2)
+
+
+def test_a_window_without_the_optimizers_step_says_so(tmp_path: Path) -> None:
+    profiler = LayerProfiler("all", Schedule(wait=2), stages=["train", "validate"])
+    train(tmp_path, profiler, model=ValidatedCnn, accumulate_grad_batches=2)
+    rows = read_all_rows(tmp_path)
+    assert "optimizer" not in {row["layer"] for row in rows}
+    notes = {row["stage"]: row["note"] for row in rows if row["layer"] == "rest-of-step"}
+    assert notes == {"train": NO_OPTIMIZER, "validate": ""}
 
 
 def test_several_optimizers_without_closures_share_a_row() -> None:

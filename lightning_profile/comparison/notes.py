@@ -32,6 +32,10 @@ CUDA_GRAPH = "device time unknown: it launches a CUDA graph, whose kernels can't
 HIDDEN_OPTIMIZER = (
     "the optimizer's step is in here: what it did itself can't be told from its closure"
 )
+NO_OPTIMIZER = (
+    "no step of an optimizer was recorded, as between those of accumulated gradients: a window of "
+    "more steps (schedule.active) may have one"
+)
 MAY_CLIP = "clipping of gradients, if the step begins with it, is in here ({})"
 
 _CLIPS = ("norm", "clamp")  # operators of torch's clipping, by norm and by value
@@ -81,11 +85,11 @@ def device_note(measured: Measurement, calls: Sequence[CostedCall]) -> str:
     return CUDA_GRAPH if measured.on_device.launches_graph else ""
 
 
-def optimizer_note(measured: Measurement) -> str:
-    """What else is in the row of the optimizer, or whether the optimizer is in another's."""
+def optimizer_note(measured: Measurement, *, lacks_optimizer: bool) -> str:
+    """What else is in the row of the optimizer, or where the optimizer is."""
     if measured.hides_optimizer:
         return HIDDEN_OPTIMIZER
     if not measured.is_optimizer:
-        return ""
+        return NO_OPTIMIZER if lacks_optimizer else ""
     clips = [use.name for use in measured.operators if any(word in use.name for word in _CLIPS)]
     return MAY_CLIP.format(", ".join(clips)) if clips else ""

@@ -57,14 +57,10 @@ def compare(
         limits: What the device allows at best; ``None`` if unknown.
     """
     summarised = set(steps)
+    measurements = [row for row in measurements if row.step in summarised]
     by_layer: defaultdict[str, list[Measurement]] = defaultdict(list)
-    of_no_layer: dict[bool, list[Measurement]] = {True: [], False: []}  # the optimizer, the rest
     for row in measurements:
-        if row.step not in summarised:
-            continue
-        if row.layer is None:
-            of_no_layer[row.is_optimizer].append(row)
-        else:
+        if row.layer is not None:
             by_layer[row.layer].append(row)
     rounding = rounding_of(memory_device, allocator_settings)
     by_name = {layer.qualified_name: layer for layer in layers}
@@ -73,8 +69,7 @@ def compare(
     for layer in layers:
         if layer.has_row:
             comparisons += window.compare(layer)
-    comparisons += [compare_rest(own) for own in of_no_layer.values() if own]
-    return comparisons
+    return comparisons + compare_rest(measurements, len(steps))
 
 
 class _Window:

@@ -18,7 +18,7 @@ from torch.profiler import ProfilerAction, ProfilerActivity, profile, schedule
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.measurement import OtherProfilers, is_profiler_running
-from tests.conftest import SmallCnn, read_csv, small_data, train
+from tests.conftest import SmallCnn, ValidatedCnn, read_csv, train
 
 # Said by torch before 2.14 of every profile, whoever's it is.
 pytestmark = pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
@@ -172,16 +172,6 @@ def test_autograds_own_profiler_is_left_alone_too(tmp_path: Path, first: int) ->
     assert theirs.seen == [2 * (7 - first)]
 
 
-class Validated(SmallCnn):
-    """Each epoch ends with a validation."""
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self(batch[0])
-
-    def val_dataloader(self) -> Any:
-        return small_data(64, shuffle=False)
-
-
 @pytest.mark.parametrize("wait", [0, 1, 2, 3, 4, 5])
 @pytest.mark.parametrize("stages", ["train", ["train", "validate"]])
 def test_lightnings_own_profiler_in_each_of_its_phases(
@@ -200,7 +190,7 @@ def test_lightnings_own_profiler_in_each_of_its_phases(
             on_trace_ready=lambda finished: seen.append(convolutions(finished)),
         )
         _, trainer = train(
-            folder, *callbacks, model=Validated, profiler=theirs, max_epochs=2,
+            folder, *callbacks, model=ValidatedCnn, profiler=theirs, max_epochs=2,
             num_sanity_val_steps=0,
         )  # fmt: skip
         assert trainer.global_step == 16

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.report import drawing_process
-from tests.conftest import SmallCnn, small_data, train
+from tests.conftest import ValidatedCnn, train
 
 SCHEDULE = Schedule(wait=1)
 KINDS = ["kernels", "memory", "roofline"]
@@ -76,14 +76,6 @@ def wait_for(folder: Path, count: int) -> None:
     end = time.monotonic() + 60
     while len(list(folder.rglob("*.png"))) < count and time.monotonic() < end:
         time.sleep(0.05)
-
-
-class ValidatedCnn(SmallCnn):
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self(batch[0])
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        return small_data(shuffle=False)
 
 
 @pytest.fixture

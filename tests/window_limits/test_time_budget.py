@@ -15,7 +15,7 @@ from lightning_profile import LayerProfiler, Schedule
 from lightning_profile.measurement import Recording, Window
 from lightning_profile.stage_recorder import StageRecorder
 from lightning_profile.window_limits import TimeBudget
-from tests.conftest import SmallCnn, read_csv, small_data, train
+from tests.conftest import ValidatedCnn, read_csv, train
 
 pytestmark = pytest.mark.limits
 
@@ -157,14 +157,6 @@ def test_each_training_says_it_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert epochs_with_rows(tmp_path / str(number)) == [0, 1]
 
 
-class Validated(SmallCnn):
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self(batch[0])
-
-    def val_dataloader(self) -> Any:
-        return small_data(shuffle=False)
-
-
 def test_each_stage_has_its_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = LayerProfiler("Conv2d-2", Schedule(wait=2), stages=["train", "validate"])
     for recorder in profiler._stages.values():
@@ -175,7 +167,7 @@ def test_each_stage_has_its_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             profiler._train.budget._spent_s += 1000.0
 
     with pytest.warns(UserWarning, match=r"^the training's .* more than 0.75%") as warned:
-        train(tmp_path, profiler, Spend(), model=Validated, max_epochs=3)
+        train(tmp_path, profiler, Spend(), model=ValidatedCnn, max_epochs=3)
     rows = read_csv(tmp_path)
     assert {row["epoch"] for row in rows if row["stage"] == "train"} == {"0"}
     assert {row["epoch"] for row in rows if row["stage"] == "validate"} == {"0", "1", "2"}
