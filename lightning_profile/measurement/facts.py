@@ -46,13 +46,17 @@ class Arguments:
             if value is None or isinstance(value, (str, int, float)):
                 options.append((name, value))
             else:
-                tensors += [_fact(name, each, is_grad_enabled) for each in tensors_in(value)]
+                tensors += [
+                    _fact(name, each, is_grad_enabled)
+                    for each in tensors_in(value)
+                    if _has_sizes(each)
+                ]
         return tuple(tensors), tuple(options)
 
 
 def output_facts(output: object) -> tuple[TensorFact, ...]:
     """Every tensor in what a forward returned."""
-    return tuple(_fact("", tensor, True) for tensor in tensors_in(output))
+    return tuple(_fact("", each, True) for each in tensors_in(output) if _has_sizes(each))
 
 
 def parameter_facts(module: nn.Module) -> tuple[ParameterFact, ...]:
@@ -77,6 +81,11 @@ def _role(module: nn.Module, name: str) -> str:
     if computed_from and computed_from[1] in vars(module):  # a tensor, no parameter
         return computed_from[1]
     return name
+
+
+def _has_sizes(tensor: torch.Tensor) -> bool:
+    """Whether the sizes are known: a nested tensor has none, and of vmap's not all are shown."""
+    return not (tensor.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def _fact(name: str, tensor: torch.Tensor, is_grad_enabled: bool) -> TensorFact:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 import torch
 from torch import nn, optim
 
+from lightning_profile.measurement.tensors import tensors_in
 from lightning_profile.records import Call, Footprint
 
 
@@ -15,7 +16,7 @@ def measure_footprint(
     optimizers: Sequence[optim.Optimizer],
     first_call: Call | None,
 ) -> Footprint:
-    """Bytes of the storages behind a layer's parameters and what belongs to them.
+    """Bytes of a layer's parameters and what belongs to them.
 
     The output is gone once a step has ended, so it is ``None`` here.
 
@@ -29,23 +30,38 @@ def measure_footprint(
         value
         for optimizer in optimizers
         for parameter in parameters
-        for value in optimizer.state.get(parameter, {}).values()
-        if isinstance(value, torch.Tensor)
+        for value in tensors_in(optimizer.state.get(parameter))
     ]
     return Footprint(
-        parameter_bytes=_storage_bytes(parameters),
-        gradient_bytes=_storage_bytes(
+        parameter_bytes=_bytes(parameters),
+        gradient_bytes=_bytes(
             [parameter.grad for parameter in parameters if parameter.grad is not None]
         ),
-        optimizer_state_bytes=_storage_bytes(state),
+        optimizer_state_bytes=_bytes(state),
         activation_bytes=None if first_call is None else first_call.activation_bytes,
         output_bytes=None,
     )
 
 
-def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
-    storages = {}
-    for tensor in tensors:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
+def _bytes(tensors: Iterable[torch.Tensor]) -> int | None:
+    """Of what each of ``tensors`` has in memory, what is shared once; ``None`` if it can't be told.
+
+    Not of whole storages: other layers' tensors can be in them, as in DDP's buckets of gradients.
+    """
+    stretches: dict[tuple[int, int], int] = {}
+    try:
+        for tensor in tensors:
+            for part in _dense_parts(tensor):
+                size = min(part.nbytes, part.untyped_storage().nbytes())  # less if it is expanded
+                place = (part.untyped_storage().data_ptr(), int(part.storage_offset()))
+                stretches[place] = max(size, stretches.get(place, 0))
+    except (RuntimeError, NotImplementedError):  # a kind of tensor without a storage
+        return None
+    return sum(stretches.values())
+
+
+def _dense_parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """A sparse tensor, such as an embedding's gradient, is its indices and its values."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    return (tensor,)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections import UserDict
+from collections.abc import Iterable, Iterator
 
 import torch
 
 
 def tensors_in(value: object) -> Iterator[torch.Tensor]:
-    """Every tensor in nested tuples, lists, mappings and dataclasses, in order.
+    """Every tensor in nested tuples, lists, dictionaries and dataclasses, in order.
 
     Also in the ``tensors`` of a container such as torchvision's list of images. A container that
     is found again, perhaps inside of itself, is not looked into again.
@@ -32,10 +33,16 @@ def _tensors_in(value: object, seen: set[int]) -> Iterator[torch.Tensor]:
 
 
 def _parts(value: object) -> Iterable[object] | None:
-    if isinstance(value, (tuple, list)):
-        return value
-    if isinstance(value, Mapping):
-        return value.values()
+    # By the methods of the builtin: those of a class of the user's may do anything, such as draw
+    # random numbers for what is only asked for.
+    if isinstance(value, tuple):
+        return tuple.__iter__(value)
+    if isinstance(value, list):
+        return list.__iter__(value)
+    if isinstance(value, UserDict):  # as the tokenizers of transformers return
+        value = vars(value).get("data")
+    if isinstance(value, dict):
+        return dict.values(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
     # Not by ``getattr``: a property runs the user's code, which may do anything.

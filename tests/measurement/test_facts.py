@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_profile.measurement.facts import Arguments, parameter_facts
+from lightning_profile.measurement.facts import Arguments, output_facts, parameter_facts
 
 
 class Layer(nn.Module):
@@ -22,6 +23,20 @@ def test_tensors_have_the_names_of_their_arguments_and_plain_values_are_options(
         ("others", (4,), False),
     ]
     assert options == (("scale", 2.0), ("mode", "b"))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_what_does_not_show_its_sizes_is_left_out() -> None:
+    seen = []
+
+    def look(x: Tensor) -> Tensor:
+        seen.append((Arguments(Layer()).facts((x,), {})[0], output_facts(x)))
+        return x
+
+    torch.vmap(look)(torch.ones(2, 3))
+    for layout in (torch.strided, torch.jagged):
+        look(torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)], layout=layout))
+    assert seen == [((), ())] * 3
 
 
 def test_without_gradients_no_tensor_needs_one() -> None:

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+from collections import UserDict
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
 import torch
 from torch import nn, optim
 
@@ -25,6 +30,45 @@ def test_a_shared_storage_counts_once() -> None:
     flat = nn.Linear(2, 2, bias=False)
     flat.other = nn.Parameter(flat.weight.data.view(-1))
     assert measure_footprint([*flat.parameters()], [], None).parameter_bytes == 16
+
+
+def test_of_a_storage_only_what_is_the_layers_own_counts() -> None:
+    one, other = nn.Linear(2, 2, bias=False), nn.Linear(3, 2, bias=False)
+    bucket = torch.zeros(10)
+    one.weight.grad, other.weight.grad = bucket[:4].view(2, 2), bucket[4:].view(2, 3)
+    of_one, of_other = (measure_footprint([each.weight], [], None) for each in (one, other))
+    assert (of_one.gradient_bytes, of_other.gradient_bytes) == (16, 24)
+    one.weight.grad = torch.zeros(()).expand(2, 2)
+    assert measure_footprint([one.weight], [], None).gradient_bytes == 4
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_a_tensor_without_a_storage_is_of_unknown_size() -> None:
+    weight = nn.Parameter(torch.eye(3).to_sparse_csr())
+    assert measure_footprint([weight], [], None).parameter_bytes is None
+
+
+def test_to_look_for_tensors_runs_no_code_of_the_users() -> None:
+    class Lazy(dict):  # type: ignore[type-arg]
+        def values(self) -> Any:
+            raise AssertionError
+
+        __iter__ = __getitem__ = values
+
+    class LazyList(list):  # type: ignore[type-arg]
+        def __iter__(self) -> Any:
+            raise AssertionError
+
+    class LazyTuple(tuple):  # type: ignore[type-arg]
+        __slots__ = ()
+        __iter__ = LazyList.__iter__
+
+    class Other(Mapping):  # type: ignore[type-arg]
+        __iter__ = __getitem__ = __len__ = Lazy.values
+
+    a, b, c, d = torch.ones(4).unbind()
+    found = [*tensors_in((Lazy(x=a), LazyList([b]), LazyTuple([c]), Other(), UserDict(y=d)))]
+    assert [id(each) for each in found] == [id(each) for each in (a, b, c, d)]
 
 
 def test_tensors_are_found_wherever_they_are() -> None:
