@@ -210,6 +210,24 @@ def test_another_logger_gets_the_scalars(tmp_path: Path) -> None:
     assert "Conv2d-2/forward/counted_flop" in header.split(",")
 
 
+def test_names_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not as the marks of the console's library for bold letters and the like."""
+
+    class Named(SmallCnn):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.ModuleDict({"[/head]": nn.Linear(10, 10), ":warning:": nn.Identity()})
+
+        def forward(self, images: Tensor) -> Tensor:
+            hidden = super().forward(images)
+            return self.heads[":warning:"](self.heads["[/head]"](hidden))
+
+    train(tmp_path, profiler("heads.*"), model=Named)
+    printed = capsys.readouterr().out
+    assert "Linear-2 (heads.[/head])" in printed
+    assert "Identity-1 (heads.:warning:)" in printed
+
+
 def test_fast_dev_run_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.warns(UserWarning, match="shrunk to wait 0, warmup 0, active 1"):
         train(tmp_path, profiler(), fast_dev_run=True)

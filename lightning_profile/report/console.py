@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from lightning_profile.records import (
     Comparison,
@@ -69,7 +70,8 @@ def _table(
 
 def _add_phase(table: Table, comparison: Comparison) -> None:
     cost, measured = comparison.cost, comparison.measured
-    table.add_row(f"[bold]{comparison.phase.value if comparison.phase else UNKNOWN}[/bold]")
+    phase = comparison.phase.value if comparison.phase else UNKNOWN
+    table.add_row(Text(phase, style="bold"))
     if comparison.note:
         table.add_row(f"  ({comparison.note})")
     if cost is None and measured is None:
@@ -185,7 +187,7 @@ def _gradient_rows(measured: Measurement) -> list[tuple[str, str, str, str, str]
 
 def _add_footprint(table: Table, footprint: FootprintComparison) -> None:
     theory, fact = footprint.theoretical, footprint.measured
-    table.add_row("[bold]kept in memory[/bold]")
+    table.add_row(Text("kept in memory", style="bold"))
     for name, on_paper, in_memory in (
         ("parameters", theory.parameter_bytes, fact.parameter_bytes),
         ("gradients", theory.gradient_bytes, fact.gradient_bytes),

@@ -56,7 +56,7 @@ class RunReport:
         self._layers = layers
         self._schedule = schedule
         self._is_resumed = is_resumed
-        self._console = Console()
+        self._console = Console(markup=False, emoji=False)  # in a name they would mean nothing
         self._files: dict[str, _Write] = {}
         self._places: dict[str, _Write] = {}
         self._complained: set[str] = set()
