@@ -28,6 +28,7 @@ _WITHOUT_FORMULA = re.compile(
     r"_?(scaled_)?grouped_mm|addr$|ger$|\w*convolution\w*double_backward|_fft_|"
     r"_?linalg_(inv|solve|lu|qr|svd|eig|cholesky|householder|lstsq|det|slogdet|matrix_exp|ldl)|"
     r"cholesky|lu_|geqrf|orgqr|ormqr|triangular_solve|conv_tbc|_weight_int\wpack_mm|_dyn_quant_)|"
+    r"quantized::\w*(linear|conv|matmul)|"
     r"Torch-Compiled Region|## Call CompiledFxGraph|CompiledFunction"
 )
 

@@ -146,6 +146,9 @@ def test_an_operator_that_its_formula_does_not_fit_is_unknown(name: str) -> None
         ("aten::_fft_r2c", True, True),
         ("aten::_scaled_dot_product_attention_math", False, False),  # its parts are counted
         ("aten::_scaled_dot_product_mystery", False, True),
+        ("quantized::linear_dynamic", False, True),
+        ("quantized::conv2d_relu", False, True),
+        ("quantized::batch_norm2d", False, False),
         ("mine::fused", True, True),
         ("mine::composed", False, False),
         ("torchvision::nms", True, False),
