@@ -106,6 +106,19 @@ class LayerProfiler(Callback):
         self._folder: RunFolder | None = None
         self._guard = Guard(self._close_windows)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and files have of it: nothing of a training that goes on."""
+        state = dict(self.__dict__)
+        if self._run is not None:
+            new = LayerProfiler(None, self.schedule, [*self._stages], trace=self._has_trace)
+            of_training = ("_train", "_validate", "_stages", "_run", "_folder")
+            state |= {name: getattr(new, name) for name in of_training}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._guard = Guard(self._close_windows)  # its own windows
+
     @property
     def folder(self) -> Path | None:
         """Where the files of the last training are; ``None`` before there are any."""

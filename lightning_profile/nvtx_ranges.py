@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     from pytorch_lightning import Callback, LightningModule, Trainer
@@ -48,7 +48,7 @@ class NvtxRanges(Callback):
         self._ranges: LayerRanges | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the layers, and begin to mark them."""
+        """Find the layers."""
         selection = select_layers(pl_module, self._patterns)
         # Slow to import, and only a training needs it.
         from lightning_profile.measurement import LayerRanges, has_nvtx  # noqa: PLC0415
@@ -57,7 +57,14 @@ class NvtxRanges(Callback):
             warnings.warn("no NVTX ranges: this torch was built without CUDA", stacklevel=2)
             return
         self._ranges = LayerRanges(selection.rows)
-        self._ranges.attach()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Mark the layers that can be marked in this step."""
+        self._attach()
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """As in training."""
+        self._attach()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -68,6 +75,10 @@ class NvtxRanges(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave nothing behind."""
         self._detach()
+
+    def _attach(self) -> None:
+        if self._ranges is not None:
+            self._ranges.attach()
 
     def _detach(self) -> None:
         ranges, self._ranges = self._ranges, None

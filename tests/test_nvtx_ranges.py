@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lightning_profile import LayerProfiler, LayerSelectionError, NvtxRanges, Schedule
 from tests.conftest import SmallCnn, read_csv, train
-from tests.trainings.untouched import CASES, Case, account_of, as_parameters
+from tests.trainings.untouched import CASES, ON_CPU_ONLY, Case, account_of, as_parameters
 from tests.trainings.witness import differences
 
 
@@ -154,7 +154,10 @@ def test_a_fault_of_ours_is_said_once_and_the_training_goes_on(
     assert set(ranges.seen) == {("Conv2d-2 forward",)}
 
 
-@pytest.mark.parametrize("case", as_parameters(CASES))
+ENCODERS = {name: ON_CPU_ONLY[name] for name in ("validated encoder", "frozen encoder")}
+
+
+@pytest.mark.parametrize("case", as_parameters(CASES | ENCODERS))
 def test_the_training_is_the_same_bit_for_bit(tmp_path: Path, ranges: Ranges, case: Case) -> None:
     bare = account_of(tmp_path / "bare", case)
     marked = account_of(tmp_path / "marked", case, NvtxRanges(case.layers))

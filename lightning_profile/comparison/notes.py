@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lightning_profile.records import CostedCall, Measurement, MemoryTable, Phase
 
-NOT_RUN = "did not run in the recorded steps"
+NOT_RUN = "no call of it was recorded: it did not run, or not where its calls can be seen"
 IN_GRAPH = "runs inside of a compiled graph, where it can't be observed"
 NO_SHAPES = "its shapes could not be inferred: {}"
 GRAPH_INSIDE = "theory unknown: it runs a compiled graph"

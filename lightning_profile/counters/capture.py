@@ -33,11 +33,12 @@ from lightning_profile.counters.tensors import (
     store,
     store_all,
 )
-from lightning_profile.hooks import EnterHook, LeaveHook
+from lightning_profile.hooks import EnterHook, LeaveHook, can_be_hooked
 from lightning_profile.records import Layer, Unavailable, UnavailableCause
 
 MAX_GEOMETRIES = 8  # of one layer in a step; each is a copy in memory and a part of the replay
 _REMEDY = "profile the model without torch.compile to count this layer"
+_OTHERWISE = "profile it in training, as its fast path is that of evaluation"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -98,6 +99,8 @@ class CallCapture:
         elif problem := problem_with(layer.module):
             reason = f"another process can't repeat it: {problem}"
             self._give_up(layer, reason, _remedy(problem))
+        elif not can_be_hooked(layer):
+            self._give_up(layer, "to look at it would change how torch computes it", _OTHERWISE)
         else:
             self._handles += [
                 # After the user's, which may change the arguments; before theirs, which may

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.profiler import record_function
 from torch.utils.hooks import RemovableHandle
 
-from lightning_profile.hooks import EnterHook, LeaveHook
+from lightning_profile.hooks import EnterHook, LeaveHook, can_be_hooked
 from lightning_profile.measurement.facts import (
     Arguments,
     Option,
@@ -25,7 +25,8 @@ from lightning_profile.measurement.facts import (
 )
 from lightning_profile.measurement.graph import next_node_number
 from lightning_profile.measurement.invocations import Invocation, invocation
-from lightning_profile.measurement.saved import saved_bytes
+from lightning_profile.measurement.ranges import recorded_range
+from lightning_profile.measurement.saved import packs_saved, saved_bytes
 from lightning_profile.measurement.tensors import tensors_in
 from lightning_profile.records import Call, Layer, Phase, TensorFact
 
@@ -35,13 +36,14 @@ CALL_MARK = "lightning_profile.call "  # followed by the call's position in `Cal
 @dataclass(slots=True)
 class _OpenCall:
     layer: Layer
-    mark: record_function
+    mark: AbstractContextManager[None]
     position: int
     phase: Phase
     parent: int | None
     inputs: tuple[TensorFact, ...]
     options: tuple[Option, ...]
     first_node: int
+    packs_saved: bool  # hooks pack what autograd saves; those of this layer's own end before ours
 
 
 class CallRecorder:
@@ -61,12 +63,7 @@ class CallRecorder:
         self.step: int | None = None
         self.invocations: list[Invocation] = []
         self.fault: Exception | None = None
-        # Hooks in a compiled graph would be traced into it, or not run at all.
-        self._layers = [
-            layer
-            for layer in layers
-            if not layer.in_compiled_graph and not isinstance(layer.entry, torch.jit.ScriptModule)
-        ]
+        self._layers = layers
         self._first_step: int | None = None
         self._open: list[_OpenCall] = []
         self._calls_in_step: Counter[tuple[str, int, Phase]] = Counter()
@@ -76,7 +73,7 @@ class CallRecorder:
 
     def attach(self) -> None:
         """Add the hooks."""
-        for layer in self._layers:
+        for layer in filter(can_be_hooked, self._layers):
             self._handles.append(
                 layer.entry.register_forward_pre_hook(EnterHook(self, layer), with_kwargs=True)
             )
@@ -95,7 +92,7 @@ class CallRecorder:
 
     def enter(self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A forward of ``layer`` begins."""
-        if self.step is None or self.fault is not None:
+        if self.step is None or self.fault is not None or torch._C._is_tracing():
             return
         name = layer.qualified_name
         if name not in self._arguments:
@@ -106,7 +103,7 @@ class CallRecorder:
             self.invocations.append(invocation(layer.module, "forward", args, kwargs))
         # A forward inside of a backward pass: checkpointing recomputes activations.
         is_recomputed = torch._C._current_graph_task_id() != -1
-        mark = record_function(f"{CALL_MARK}{len(self.calls)}")
+        mark = recorded_range(f"{CALL_MARK}{len(self.calls)}")
         parent = self._open[-1].position if self._open else None
         self._open.append(
             _OpenCall(
@@ -118,10 +115,11 @@ class CallRecorder:
                 inputs=inputs,
                 options=options,
                 first_node=next_node_number(),
+                packs_saved=packs_saved(),
             )
         )
         self.calls.append(None)
-        mark.__enter__()  # type: ignore[no-untyped-call]
+        mark.__enter__()
 
     def leave(self, layer: Layer, output: object) -> None:
         """A forward of ``layer`` ended."""
@@ -163,6 +161,8 @@ class CallRecorder:
         """What the first forward of a layer without layers inside keeps for the backward."""
         layer, is_forward = opened.layer, opened.phase is Phase.FORWARD
         if layer.is_container or not is_forward or layer.qualified_name in self._looked_at:
+            return None
+        if opened.packs_saved:
             return None
         self._looked_at.add(layer.qualified_name)
         return saved_bytes(layer.module, output, opened.first_node)

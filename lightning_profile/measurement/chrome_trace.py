@@ -24,7 +24,8 @@ _NODE = re.compile(
 )
 _EVENTS = '"traceEvents": ['
 _PATH = '"traceName": "'  # the last entry: where kineto wrote it
-_OF_HOST = "user_annotation"  # a range of record_function; not its picture on a device
+# A range of record_function, or under a user's mode an operator; not its picture on a device.
+_RANGE, _OPERATOR = "user_annotation", "cpu_op"
 _RAISED = "a forward that raised"
 _FILE = "trace.json"
 
@@ -97,7 +98,7 @@ class ChromeTrace:
         decoder = json.JSONDecoder(parse_float=Decimal)
         for mark in _STEP.finditer(text):
             event, _ = decoder.raw_decode(text, text.rfind("{", 0, mark.start()))
-            if event["cat"] != _OF_HOST:
+            if event["cat"] not in (_RANGE, _OPERATOR):
                 continue
             if mark[2] == STEP_BEGINS:
                 begins[mark[1]] = event
@@ -106,7 +107,7 @@ class ChromeTrace:
                 place = f'"pid": {json.dumps(begin["pid"])}, "tid": {json.dumps(begin["tid"])}'
                 duration_us = event["ts"] - begin["ts"]
                 yield (
-                    f'\n  {{"ph": "X", "cat": "{_OF_HOST}", '
+                    f'\n  {{"ph": "X", "cat": "{_RANGE}", '
                     f"{_name(f'{self.step_name} {mark[1]}')}, {place}, "
                     f'"ts": {begin["ts"]}, "dur": {duration_us}}},'
                 )

@@ -10,9 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch.profiler import record_function
-
 from lightning_profile.measurement.other_profilers import LostWindowError
+from lightning_profile.measurement.ranges import recorded_range
 
 STEP_MARK = "lightning_profile.step "  # followed by the training batch's number
 STEP_BEGINS, STEP_ENDS = " begins", " ends"
@@ -74,5 +73,5 @@ def marked_steps(events: Mapping[tuple[str, int], Any], names: Collection[str]) 
 
 
 def _mark(name: str) -> None:
-    with record_function(name):
+    with recorded_range(name):
         pass

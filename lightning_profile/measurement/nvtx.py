@@ -14,7 +14,7 @@ import torch
 from torch.cuda import nvtx
 from torch.utils.hooks import RemovableHandle
 
-from lightning_profile.hooks import EnterHook, LeaveHook
+from lightning_profile.hooks import EnterHook, LeaveHook, can_be_hooked
 from lightning_profile.measurement.graph import next_node_number, nodes_made
 from lightning_profile.records import Layer, Phase
 
@@ -50,19 +50,25 @@ class LayerRanges:
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        # A hook in a compiled graph would be traced into it.
-        self._layers = [
-            layer
-            for layer in layers
-            if not layer.in_compiled_graph and not isinstance(layer.entry, torch.jit.ScriptModule)
-        ]
+        self._layers = layers
+        self._marked: set[str] = set()
         self.fault: Exception | None = None
         self._open: list[_OpenCall] = []
         self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
-        """Add the hooks: before all others of a forward, and after them."""
-        for layer in self._layers:
+        """Add the hooks: before all others of a forward, and after them.
+
+        Called before each step: where hooks would change what is computed depends on which modules
+        are in evaluation. It does nothing if the same layers are marked already.
+        """
+        layers = [layer for layer in self._layers if can_be_hooked(layer)]
+        names = {layer.qualified_name for layer in layers}
+        if names == self._marked:
+            return
+        self.detach()
+        self._marked = names
+        for layer in layers:
             self._handles += [
                 layer.entry.register_forward_pre_hook(
                     EnterHook(self, layer), prepend=True, with_kwargs=True
@@ -75,6 +81,7 @@ class LayerRanges:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._marked = set()
         while self._open:
             self._open.pop()
             nvtx.range_pop()  # type: ignore[no-untyped-call]

@@ -35,7 +35,7 @@ def saved_bytes(module: nn.Module, output: object, first_node: int) -> int | Non
     """
     if not type(module).forward.__module__.startswith("torch.nn.") or "forward" in vars(module):
         return None
-    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+    if packs_saved():
         return None
     try:
         storages: dict[int, int] = {}
@@ -49,6 +49,11 @@ def saved_bytes(module: nn.Module, output: object, first_node: int) -> int | Non
         return sum(size for address, size in storages.items() if address not in own)
     except Exception:  # changed in place, without a storage, or whatever else a tensor may be
         return None
+
+
+def packs_saved() -> bool:
+    """Whether hooks pack what autograd saves now."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def _own(module: nn.Module) -> list[torch.Tensor]:

@@ -43,6 +43,7 @@ class _Found:
     entry: nn.Module
     is_container: bool
     in_compiled_graph: bool
+    fused_in: nn.Module | None
 
 
 def list_layers(model: nn.Module) -> Catalogue:
@@ -65,13 +66,19 @@ def list_layers(model: nn.Module) -> Catalogue:
                 entry=found.entry,
                 is_container=found.is_container,
                 in_compiled_graph=found.in_compiled_graph,
+                fused_in=found.fused_in,
             )
         names[found.name or ROOT_NAME] = layer
     return Catalogue(list(by_module.values()), names)
 
 
 def _walk(
-    module: nn.Module, name: str, *, entry: nn.Module | None, in_compiled_graph: bool
+    module: nn.Module,
+    name: str,
+    *,
+    entry: nn.Module | None,
+    in_compiled_graph: bool,
+    fused_in: nn.Module | None = None,
 ) -> Iterator[_Found]:
     if _is_metric(module):
         return
@@ -84,18 +91,22 @@ def _walk(
             name,
             entry=module if is_compiler else entry,
             in_compiled_graph=in_compiled_graph,
+            fused_in=fused_in,
         )
         return
     # Compiled in place: its own call is part of the graph too.
     in_compiled_graph |= getattr(module, "_compiled_call_impl", None) is not None
+    if isinstance(module, nn.TransformerEncoderLayer):
+        fused_in = fused_in or module
     children = _layers_in(module)
-    yield _Found(name, module, entry or module, bool(children), in_compiled_graph)
+    yield _Found(name, module, entry or module, bool(children), in_compiled_graph, fused_in)
     for key, child in children.items():
         yield from _walk(
             child,
             f"{name}.{key}" if name else key,
             entry=None,
             in_compiled_graph=in_compiled_graph or entry is not None,
+            fused_in=fused_in,
         )
 
 

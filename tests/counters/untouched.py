@@ -8,8 +8,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_profile.counters import CallCapture, CapturedLayer
+from lightning_profile.selection import list_layers
 from tests.conftest import train
-from tests.counters.captures import as_layer
 from tests.trainings.untouched import Case
 from tests.trainings.witness import Witness, differences
 
@@ -27,7 +27,8 @@ class Capturing(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx == 1:
-            layers = [as_layer(part, name) for name, part in pl_module.named_modules() if name]
+            all_layers = list_layers(pl_module).layers
+            layers = [layer for layer in all_layers if layer.module is not pl_module]
             self._capture = CallCapture(layers, self._folder)
             self._capture.attach()
 

@@ -13,6 +13,7 @@ from pytorch_lightning import LightningModule
 
 from tests.trainings.test_compile import part_in_place, whole_model, wrapped_part
 from tests.trainings.untouched import CASES, ON_CPU_ONLY, Case, as_parameters, changes
+from tests.trainings.watchful import compiled_function
 from tests.trainings.witness import differences
 
 
@@ -30,7 +31,9 @@ def _forget_graphs() -> Iterator[None]:
 @pytest.mark.usefixtures("_forget_graphs")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-@pytest.mark.parametrize("model", [wrapped_part, part_in_place, whole_model])
+@pytest.mark.parametrize(
+    "model", [wrapped_part, part_in_place, whole_model, compiled_function("aot_eager")]
+)
 def test_a_compiled_training_is_the_same(
     tmp_path: Path, model: Callable[[], LightningModule]
 ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_profile import LayerProfiler, Schedule
+from lightning_profile.comparison.notes import NOT_RUN
 from tests.conftest import read_all_rows, read_csv, read_json, read_rest, small_data, train
 from tests.trainings.rows import SCHEDULE, both, flop, profile
 from tests.trainings.test_passes import CONV2, Model
@@ -129,7 +130,7 @@ def test_a_layer_of_validation_only_did_not_run_in_training(tmp_path: Path) -> N
             return torch.optim.SGD(self.conv2.parameters(), lr=0.1)
 
     rows = profile(tmp_path / "train", "spare", model=Spare)
-    assert rows["spare", "forward"]["note"] == "did not run in the recorded steps"
+    assert rows["spare", "forward"]["note"] == NOT_RUN
     assert rows["spare", "forward"]["counted_flop"] == ""
     rows = profile(tmp_path / "validate", "spare", model=Spare, stages="validate")
     assert flop(rows, "spare")["forward"] == both(2 * 4 * 100 * 9)

@@ -23,6 +23,7 @@ from tests.trainings.test_loops import Validated
 from tests.trainings.test_parametrized import Normed
 from tests.trainings.test_passes import Gan, Model, Shared, checkpointed
 from tests.trainings.test_precision import HalfAutocast
+from tests.trainings.watchful import Dispatching, Encoder, FrozenEncoder, LazyData, Packing
 from tests.trainings.witness import Witness, differences
 
 
@@ -164,10 +165,15 @@ CASES = {
     "both stages": Case(model=Validated, stages=["train", "validate"]),
     "with the trace": Case(model=Validated, stages=["train", "validate"], trace=True),
     "hooked": Case(model=Hooked),
+    "dispatching": Case(model=Dispatching),
+    "lazy data": Case(model=LazyData),
 }
 ON_CPU_ONLY = {
     "fp16 by hand": Case(model=HalfAutocast),
     "sequences": Case(model=Sequences),  # attention's kernels are not deterministic on a GPU
+    "packing": Case(model=Packing),
+    "validated encoder": Case(model=Encoder, stages=["train", "validate"]),
+    "frozen encoder": Case(model=FrozenEncoder),
 }
 ON_GPU_ONLY = {"16-mixed": Case(options={"precision": "16-mixed"})}
 
