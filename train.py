@@ -21,7 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, Namespace
+try:
+    from jsonargparse import ArgumentError, Namespace
+except ImportError:
+    sys.exit("error: train.py needs more than the package: pip install -r requirements.txt")
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 

@@ -181,7 +181,8 @@ def _run_folder(trainer: Trainer, log_dir: str | None) -> RunFolder | None:
     parent = Path(trainer.default_root_dir) / "lightning_profile"
     if not trainer.loggers:
         warnings.warn(
-            f"the training has no logger, so there are no charts; the layer profile is in {parent}",
+            "the training has no logger, so there are no charts; the layer profile goes to "
+            f"{parent}",
             stacklevel=2,
         )
     return RunFolder(parent)

@@ -232,6 +232,8 @@ def test_fast_dev_run_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with pytest.warns(UserWarning, match="shrunk to wait 0, warmup 0, active 1"):
         train(tmp_path, profiler(), fast_dev_run=True)
     assert "GFLOP" in (out := capsys.readouterr().out) or "kFLOP" in out
+    assert "No files were written" in out
+    assert not list(tmp_path.rglob("layer_profile.*"))
 
 
 def test_fit_called_twice_goes_on_in_the_same_files(tmp_path: Path) -> None:

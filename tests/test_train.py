@@ -366,3 +366,13 @@ def test_each_run_has_a_row_in_hparams(main: Callable[..., None], tmp_path: Path
     # None was written for the sake of the row.
     events = EventAccumulator(str(run)).Reload()
     assert [len(events.Scalars(tag)) for tag in metrics] == [1] * len(metrics)
+
+
+def test_without_its_own_requirements_it_says_how_to_get_them() -> None:
+    program = "import runpy, sys; sys.modules['jsonargparse'] = None; runpy.run_path('train.py')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: train.py needs more than the package: pip install")
+    assert len(done.stderr.splitlines()) == 1

@@ -57,7 +57,7 @@ class RunFolder:
         self._hold(path)
         warnings.warn(
             f"another training, or another LayerProfiler of this one, is writing to {taken}: this "
-            f"layer profile is in {path}",
+            f"layer profile goes to {path}",
             stacklevel=2,
         )
         return path

@@ -164,7 +164,10 @@ class RunReport:
             self._newest = None
 
     def _say_where_files_are(self) -> None:
-        path = None if self._folder is None else self._folder.path
+        if self._folder is None:
+            self._say("No files were written, as in every fast_dev_run")
+            return
+        path = self._folder.path
         if path is not None:
             traces = [] if self._traces is None else self._traces.names()
             there = [name for name in (CSV_NAME, JSON_NAME, *traces) if (path / name).exists()]
