@@ -108,12 +108,10 @@ class LayerProfiler(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and files have of it: nothing of a training that goes on."""
-        state = dict(self.__dict__)
-        if self._run is not None:
-            new = LayerProfiler(None, self.schedule, [*self._stages], trace=self._has_trace)
-            of_training = ("_train", "_validate", "_stages", "_run", "_folder")
-            state |= {name: getattr(new, name) for name in of_training}
-        return state
+        new = LayerProfiler(None, self.schedule, [*self._stages], trace=self._has_trace)
+        own = {name: getattr(new, name) for name in ("_train", "_validate", "_stages", "_run")}
+        folder = self._folder if self._run is None else None
+        return {**self.__dict__, **own, "_folder": folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

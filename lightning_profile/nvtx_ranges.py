@@ -48,7 +48,7 @@ class NvtxRanges(Callback):
         self._ranges: LayerRanges | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the layers."""
+        """Find the layers, and begin to mark them."""
         selection = select_layers(pl_module, self._patterns)
         # Slow to import, and only a training needs it.
         from lightning_profile.measurement import LayerRanges, has_nvtx  # noqa: PLC0415
@@ -57,9 +57,10 @@ class NvtxRanges(Callback):
             warnings.warn("no NVTX ranges: this torch was built without CUDA", stacklevel=2)
             return
         self._ranges = LayerRanges(selection.rows)
+        self._ranges.attach()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Mark the layers that can be marked in this step."""
+        """Mark all layers again."""
         self._attach()
 
     def on_validation_batch_start(self, *_: Any) -> None:

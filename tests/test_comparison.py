@@ -11,6 +11,7 @@ from lightning_profile.comparison import compare, steps_of_one_batch_size, sum_c
 from lightning_profile.comparison.notes import (
     CUDA_GRAPH,
     NO_COUNT,
+    NO_OPTIMIZER,
     NOT_RECORDED,
     NOT_RUN,
     OTHER_SHAPES,
@@ -259,6 +260,17 @@ def test_the_rest_of_the_step_is_a_row_too() -> None:
     assert (row.layer, row.phase, row.cost) == (None, None, None)
     assert row.measured is not None
     assert row.measured.cpu_time_ns == 9
+
+
+def test_an_optimizer_that_hides_in_one_of_the_steps_is_not_missing() -> None:
+    steps = [measured(step=step, phase=Phase.BACKWARD) for step in (0, 1)]
+    rest = {"layer": None, "phase": None, "calls": ()}
+    waits = measured(**rest, cpu_time_ns=10)
+    *_, row = compare([LAYER], [COSTED], [*steps, waits], [0])
+    assert row.note == NO_OPTIMIZER
+    hides = measured(**rest, step=1, cpu_time_ns=99, hides_optimizer=True)
+    *_, row = compare([LAYER], [COSTED], [*steps, waits, hides], [0, 1])
+    assert row.note != NO_OPTIMIZER
 
 
 def test_sums_of_costs_keep_every_derivation() -> None:

@@ -25,8 +25,9 @@ def compare_rest(measurements: Sequence[Measurement], steps: int) -> list[Compar
     optimizer = [row for row in of_none if row.is_optimizer]
     rest = [row for row in of_none if not row.is_optimizer]
     has_backward = any(row.phase is Phase.BACKWARD for row in measurements)
+    is_hidden = any(row.hides_optimizer for row in rest)
     return [
-        _compare(rows, steps, lacks_optimizer=has_backward and not optimizer)
+        _compare(rows, steps, lacks_optimizer=has_backward and not optimizer and not is_hidden)
         for rows in (optimizer, rest)
         if rows
     ]

@@ -33,12 +33,11 @@ from lightning_profile.counters.tensors import (
     store,
     store_all,
 )
-from lightning_profile.hooks import EnterHook, LeaveHook, can_be_hooked
+from lightning_profile.hooks import LayerHooks
 from lightning_profile.records import Layer, Unavailable, UnavailableCause
 
 MAX_GEOMETRIES = 8  # of one layer in a step; each is a copy in memory and a part of the replay
 _REMEDY = "profile the model without torch.compile to count this layer"
-_OTHERWISE = "profile it in training, as its fast path is that of evaluation"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -83,7 +82,8 @@ class CallCapture:
         }
         self._unavailable: dict[str, Unavailable] = {}
         self._open: list[tuple[Layer, _OpenCall | None]] = []
-        self._handles: list[RemovableHandle] = []
+        self._hooks = LayerHooks(self)
+        self._handles: list[RemovableHandle] = []  # on autograd's nodes
 
     def attach(self) -> None:
         """Add the hooks; what can't be captured is noted instead."""
@@ -99,20 +99,14 @@ class CallCapture:
         elif problem := problem_with(layer.module):
             reason = f"another process can't repeat it: {problem}"
             self._give_up(layer, reason, _remedy(problem))
-        elif not can_be_hooked(layer):
-            self._give_up(layer, "to look at it would change how torch computes it", _OTHERWISE)
         else:
-            self._handles += [
-                # After the user's, which may change the arguments; before theirs, which may
-                # change the output. Always called, to notice a forward that raised.
-                layer.module.register_forward_pre_hook(EnterHook(self, layer), with_kwargs=True),
-                layer.module.register_forward_hook(
-                    LeaveHook(self, layer), prepend=True, always_call=True
-                ),
-            ]
+            # After the user's, which may change the arguments; before theirs, which may change the
+            # output.
+            self._hooks.add(layer, leaves_first=True)
 
     def detach(self) -> tuple[CapturedLayer, ...]:
         """Remove the hooks, and write what was kept; safe to call at any time and again."""
+        self._hooks.remove()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

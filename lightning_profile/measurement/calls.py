@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.hooks import RemovableHandle
 
-from lightning_profile.hooks import EnterHook, LeaveHook, can_be_hooked
+from lightning_profile.hooks import LayerHooks
 from lightning_profile.measurement.facts import (
     Arguments,
     Option,
@@ -69,24 +68,16 @@ class CallRecorder:
         self._calls_in_step: Counter[tuple[str, int, Phase]] = Counter()
         self._arguments: dict[str, Arguments] = {}
         self._looked_at: set[str] = set()  # layers whose saved tensors were
-        self._handles: list[RemovableHandle] = []
+        self._hooks = LayerHooks(self)
 
     def attach(self) -> None:
         """Add the hooks."""
-        for layer in filter(can_be_hooked, self._layers):
-            self._handles.append(
-                layer.entry.register_forward_pre_hook(EnterHook(self, layer), with_kwargs=True)
-            )
-            # Always called, so that the mark is closed when the forward raises.
-            self._handles.append(
-                layer.entry.register_forward_hook(LeaveHook(self, layer), always_call=True)
-            )
+        for layer in self._layers:
+            self._hooks.add(layer)
 
     def detach(self) -> None:
         """Remove the hooks; safe to call at any time and more than once."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._hooks.remove()
         while self._open:
             self._open.pop().mark.__exit__(None, None, None)
 

@@ -85,7 +85,11 @@ def _role(module: nn.Module, name: str) -> str:
 
 def _has_sizes(tensor: torch.Tensor) -> bool:
     """Whether the sizes are known: a nested tensor has none, and of vmap's not all are shown."""
-    return not (tensor.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return False
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return not tensor.is_nested
 
 
 def _fact(name: str, tensor: torch.Tensor, is_grad_enabled: bool) -> TensorFact:

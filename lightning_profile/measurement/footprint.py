@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 import torch
 from torch import nn, optim
 
-from lightning_profile.measurement.tensors import tensors_in
 from lightning_profile.records import Call, Footprint
 
 
@@ -30,7 +29,8 @@ def measure_footprint(
         value
         for optimizer in optimizers
         for parameter in parameters
-        for value in tensors_in(optimizer.state.get(parameter))
+        for value in _state(optimizer, parameter)
+        if isinstance(value, torch.Tensor)
     ]
     return Footprint(
         parameter_bytes=_bytes(parameters),
@@ -43,8 +43,14 @@ def measure_footprint(
     )
 
 
+def _state(optimizer: optim.Optimizer, parameter: nn.Parameter) -> Iterable[object]:
+    """What is kept for one parameter; in a list LBFGS has what it keeps for all of them."""
+    state = optimizer.state.get(parameter, {})
+    return state.values() if isinstance(state, dict) else (state,)
+
+
 def _bytes(tensors: Iterable[torch.Tensor]) -> int | None:
-    """Of what each of ``tensors`` has in memory, what is shared once; ``None`` if it can't be told.
+    """What ``tensors`` have in memory, equal ones once; ``None`` if it can't be told.
 
     Not of whole storages: other layers' tensors can be in them, as in DDP's buckets of gradients.
     """
@@ -55,7 +61,7 @@ def _bytes(tensors: Iterable[torch.Tensor]) -> int | None:
                 size = min(part.nbytes, part.untyped_storage().nbytes())  # less if it is expanded
                 place = (part.untyped_storage().data_ptr(), int(part.storage_offset()))
                 stretches[place] = max(size, stretches.get(place, 0))
-    except (RuntimeError, NotImplementedError):  # a kind of tensor without a storage
+    except (RuntimeError, NotImplementedError, ValueError):  # no storage, or not yet
         return None
     return sum(stretches.values())
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch.cuda import nvtx
-from torch.utils.hooks import RemovableHandle
 
-from lightning_profile.hooks import EnterHook, LeaveHook, can_be_hooked
+from lightning_profile.hooks import LayerHooks
 from lightning_profile.measurement.graph import next_node_number, nodes_made
 from lightning_profile.records import Layer, Phase
 
@@ -51,37 +50,22 @@ class LayerRanges:
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
-        self._marked: set[str] = set()
         self.fault: Exception | None = None
         self._open: list[_OpenCall] = []
-        self._handles: list[RemovableHandle] = []
+        self._hooks = LayerHooks(self)
 
     def attach(self) -> None:
         """Add the hooks: before all others of a forward, and after them.
 
-        Called before each step: where hooks would change what is computed depends on which modules
-        are in evaluation. It does nothing if the same layers are marked already.
+        Called before each step, too: from a transformer's layer that was computed at once in the
+        last one they are gone.
         """
-        layers = [layer for layer in self._layers if can_be_hooked(layer)]
-        names = {layer.qualified_name for layer in layers}
-        if names == self._marked:
-            return
-        self.detach()
-        self._marked = names
-        for layer in layers:
-            self._handles += [
-                layer.entry.register_forward_pre_hook(
-                    EnterHook(self, layer), prepend=True, with_kwargs=True
-                ),
-                layer.entry.register_forward_hook(LeaveHook(self, layer), always_call=True),
-            ]
+        for layer in self._layers:
+            self._hooks.add(layer, enters_first=True)
 
     def detach(self) -> None:
         """Remove the hooks; safe to call at any time and more than once."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._marked = set()
+        self._hooks.remove()
         while self._open:
             self._open.pop()
             nvtx.range_pop()  # type: ignore[no-untyped-call]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections import UserDict
-from collections.abc import Iterable, Iterator
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from types import MemberDescriptorType
 
 import torch
 
@@ -39,12 +41,29 @@ def _parts(value: object) -> Iterable[object] | None:
         return tuple.__iter__(value)
     if isinstance(value, list):
         return list.__iter__(value)
-    if isinstance(value, UserDict):  # as the tokenizers of transformers return
-        value = vars(value).get("data")
     if isinstance(value, dict):
         return dict.values(value)
+    # Nor by `getattr`: a property runs the user's code, too.
+    attributes = _attributes(value)
+    if isinstance(value, Mapping):  # what it keeps its items in, as far as that is to be seen
+        return [each for each in attributes.values() if isinstance(each, (dict, list, tuple))]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
-    # Not by ``getattr``: a property runs the user's code, which may do anything.
-    tensors = getattr(value, "__dict__", {}).get("tensors")
+        return [_field(value, attributes, field.name) for field in dataclasses.fields(type(value))]
+    tensors = attributes.get("tensors")
     return (tensors,) if isinstance(tensors, (torch.Tensor, tuple, list)) else None
+
+
+def _attributes(value: object) -> dict[str, object]:
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _field(value: object, attributes: Mapping[str, object], name: str) -> object:
+    slot = inspect.getattr_static(type(value), name, None)
+    if isinstance(slot, MemberDescriptorType):
+        with contextlib.suppress(AttributeError):  # not set
+            return slot.__get__(value)
+    return attributes.get(name)

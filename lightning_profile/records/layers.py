@@ -41,7 +41,7 @@ class Layer:
             the reported layers inside of it ran.
         in_compiled_graph: Whether it runs inside of a graph of ``torch.compile``.
         fused_in: The ``nn.TransformerEncoderLayer`` that it is, or is in, if any. In evaluation
-            torch computes that at once, unless a module in it has a forward hook.
+            torch may compute that at once, unless a module in it has a forward hook.
     """
 
     qualified_name: str
@@ -53,7 +53,7 @@ class Layer:
     has_row: bool = True
     needs_own_work: bool = False
     in_compiled_graph: bool = False
-    fused_in: nn.Module | None = None
+    fused_in: nn.TransformerEncoderLayer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class _Found:
     entry: nn.Module
     is_container: bool
     in_compiled_graph: bool
-    fused_in: nn.Module | None
+    fused_in: nn.TransformerEncoderLayer | None
 
 
 def list_layers(model: nn.Module) -> Catalogue:
@@ -78,7 +78,7 @@ def _walk(
     *,
     entry: nn.Module | None,
     in_compiled_graph: bool,
-    fused_in: nn.Module | None = None,
+    fused_in: nn.TransformerEncoderLayer | None = None,
 ) -> Iterator[_Found]:
     if _is_metric(module):
         return
@@ -96,7 +96,11 @@ def _walk(
         return
     # Compiled in place: its own call is part of the graph too.
     in_compiled_graph |= getattr(module, "_compiled_call_impl", None) is not None
-    if isinstance(module, nn.TransformerEncoderLayer):
+    # With a forward of its own it is another layer.
+    if (
+        isinstance(module, nn.TransformerEncoderLayer)
+        and type(module).forward is nn.TransformerEncoderLayer.forward
+    ):
         fused_in = fused_in or module
     children = _layers_in(module)
     yield _Found(name, module, entry or module, bool(children), in_compiled_graph, fused_in)

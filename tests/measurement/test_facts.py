@@ -37,6 +37,9 @@ def test_what_does_not_show_its_sizes_is_left_out() -> None:
     for layout in (torch.strided, torch.jagged):
         look(torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)], layout=layout))
     assert seen == [((), ())] * 3
+    torch.func.grad(lambda x: look(x).sum())(torch.ones(2, 3))
+    (inputs, outputs) = seen[-1]
+    assert [each.shape for each in (*inputs, *outputs)] == [(2, 3), (2, 3)]
 
 
 def test_without_gradients_no_tensor_needs_one() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ def test_of_a_storage_only_what_is_the_layers_own_counts() -> None:
 def test_a_tensor_without_a_storage_is_of_unknown_size() -> None:
     weight = nn.Parameter(torch.eye(3).to_sparse_csr())
     assert measure_footprint([weight], [], None).parameter_bytes is None
+    assert measure_footprint([nn.LazyLinear(2).weight], [], None).parameter_bytes is None
 
 
 def test_to_look_for_tensors_runs_no_code_of_the_users() -> None:
@@ -66,9 +68,26 @@ def test_to_look_for_tensors_runs_no_code_of_the_users() -> None:
     class Other(Mapping):  # type: ignore[type-arg]
         __iter__ = __getitem__ = __len__ = Lazy.values
 
-    a, b, c, d = torch.ones(4).unbind()
-    found = [*tensors_in((Lazy(x=a), LazyList([b]), LazyTuple([c]), Other(), UserDict(y=d)))]
-    assert [id(each) for each in found] == [id(each) for each in (a, b, c, d)]
+    @dataclass
+    class Record:
+        x: Any
+        y: Any = None
+
+        def __getattribute__(self, name: str) -> Any:
+            if name != "__class__":  # which every isinstance asks for
+                raise AssertionError
+            return super().__getattribute__(name)
+
+    @dataclass(slots=True)
+    class Slotted:
+        x: Any
+        y: Any = None
+
+    tensors = torch.ones(6).unbind()
+    a, b, c, d, e, f = tensors
+    dictionaries = (Lazy(x=a), Other(), UserDict(y=b))
+    found = tensors_in((dictionaries, LazyList([c]), LazyTuple([d]), Record(e), Slotted(f)))
+    assert [id(each) for each in found] == [id(each) for each in tensors]
 
 
 def test_tensors_are_found_wherever_they_are() -> None:

@@ -21,7 +21,7 @@ from tests.conftest import read_csv, read_json, train
 from tests.trainings.rows import SCHEDULE, both, flop, profile
 from tests.trainings.test_loops import Validated
 from tests.trainings.test_passes import CONV2, Model
-from tests.trainings.watchful import Dispatching, FrozenEncoder, compiled_function
+from tests.trainings.watchful import Dispatching, Encoder, FrozenEncoder, compiled_function
 
 IN_WINDOW = 2  # a batch that is recorded
 
@@ -42,6 +42,41 @@ def test_what_hooks_would_change_is_said_to_be_unseen(
     torch.compiler.reset()
     row = rows[name, "forward"]
     assert (row["note"], row["theoretical_flop"], row["counted_flop"]) == (NOT_RUN, "", "")
+
+
+class SequenceFirst(Encoder):
+    """torch has no fast path for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(12, 2, 32, dropout=0.0)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def encoded(self, images: Tensor) -> Tensor:
+        return self.encoder(images.squeeze(1))
+
+
+def test_a_transformers_layer_without_a_fast_path_is_seen_in_evaluation(tmp_path: Path) -> None:
+    name = "encoder.layers.0.linear1"
+    rows = profile(tmp_path, name, model=SequenceFirst, stages="validate")
+    assert flop(rows, name)["forward"] == both(2 * 12 * 4 * 12 * 32)
+
+
+class ShallowCopies(Model):
+    """Calls a copy of a layer that has the layer's own hooks, and one that fails."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        twin = copy.copy(self.conv2)
+        with pytest.raises(RuntimeError, match="expected input"):
+            twin(images)
+        twin(self.conv1(images))
+        return super().forward(images)
+
+
+def test_shallow_copies_stand_for_their_layer(tmp_path: Path) -> None:
+    rows = profile(tmp_path, "conv2", model=ShallowCopies)
+    assert flop(rows, "conv2")["forward"] == both(2 * CONV2)
+    assert rows["conv2", "forward"]["calls"] == "2"
 
 
 class Copying(Callback):
@@ -75,6 +110,8 @@ def test_the_callback_can_be_copied_in_a_window(tmp_path: Path, take: Callable[[
         ["train", "validate"],
     )
     assert not twin._train.is_open
+    assert twin.folder is None
+    assert copy.deepcopy(profiler).folder == profiler.folder is not None
     train(tmp_path / "second", twin, model=Validated)
     assert len(read_csv(tmp_path / "second")) == len(read_csv(tmp_path / "first"))
 

@@ -23,7 +23,14 @@ from tests.trainings.test_loops import Validated
 from tests.trainings.test_parametrized import Normed
 from tests.trainings.test_passes import Gan, Model, Shared, checkpointed
 from tests.trainings.test_precision import HalfAutocast
-from tests.trainings.watchful import Dispatching, Encoder, FrozenEncoder, LazyData, Packing
+from tests.trainings.watchful import (
+    Dispatching,
+    Encoder,
+    FrozenEncoder,
+    LazyData,
+    Packing,
+    SwitchingEncoder,
+)
 from tests.trainings.witness import Witness, differences
 
 
@@ -174,6 +181,7 @@ ON_CPU_ONLY = {
     "packing": Case(model=Packing),
     "validated encoder": Case(model=Encoder, stages=["train", "validate"]),
     "frozen encoder": Case(model=FrozenEncoder),
+    "switching encoder": Case(model=SwitchingEncoder),
 }
 ON_GPU_ONLY = {"16-mixed": Case(options={"precision": "16-mixed"})}
 

@@ -54,6 +54,17 @@ class FrozenEncoder(Encoder):
             return super().encoded(images)
 
 
+class SwitchingEncoder(Encoder):
+    """It is evaluated once amid each step of the training."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.encoder.eval()
+        with torch.no_grad():
+            self.seen += self(batch[0]).double().sum().float()
+        self.encoder.train()
+        return super().training_step(batch, batch_idx)
+
+
 class Dispatching(Model):
     """Counts the operators of its forward."""
 
