@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from lightning_profile import LayerProfiler, LayerSelectionError, NvtxRanges, Schedule
 from tests.conftest import SmallCnn, read_csv, train
 from tests.trainings.untouched import CASES, ON_CPU_ONLY, Case, account_of, as_parameters
+from tests.trainings.watchful import FrozenEncoder
 from tests.trainings.witness import differences
 
 
@@ -164,6 +165,13 @@ def test_the_training_is_the_same_bit_for_bit(tmp_path: Path, ranges: Ranges, ca
     assert differences(bare, marked) == []
     assert bare["steps"]
     assert ranges.seen
+
+
+def test_a_layer_that_is_computed_at_once_has_no_range(tmp_path: Path, ranges: Ranges) -> None:
+    train(tmp_path, NvtxRanges("all"), model=FrozenEncoder)
+    names = {name for stack in ranges.seen for name in stack}
+    assert "TransformerEncoder-1 forward" in names
+    assert not [name for name in names if name.startswith("TransformerEncoderLayer")]
 
 
 def test_copies_and_files_have_no_hooks_of_ours_and_in_the_end_nothing_has(
