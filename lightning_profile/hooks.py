@@ -105,21 +105,28 @@ class LeaveHook(_Hook):
 
 
 class LayerHooks:
-    """The hooks that a watcher has on layers.
+    """Hooks on layers.
 
     Not on what runs in a compiled graph, which would be traced with them or not run them at all,
     nor on scripts, which have no place for them.
     """
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(self) -> None:
         self._handles: dict[str, tuple[Layer, list[RemovableHandle]]] = {}
         self._fast_paths: dict[int, RemovableHandle] = {}
 
-    def add(self, layer: Layer, *, enters_first: bool = False, leaves_first: bool = False) -> None:
+    def add(
+        self,
+        watcher: Watcher,
+        layer: Layer,
+        *,
+        enters_first: bool = False,
+        leaves_first: bool = False,
+    ) -> None:
         """Watch ``layer``, if it is not watched already.
 
         Args:
+            watcher: What is told. It is not kept, so that it can have these hooks without a cycle.
             layer: What to watch.
             enters_first: Whether its beginning comes before hooks that are there.
             leaves_first: Whether its end does.
@@ -127,7 +134,7 @@ class LayerHooks:
         is_script = isinstance(layer.entry, torch.jit.ScriptModule)
         if layer.in_compiled_graph or is_script or layer.qualified_name in self._handles:
             return
-        enter, leave = EnterHook(self._watcher, layer), LeaveHook(self._watcher, layer)
+        enter, leave = EnterHook(watcher, layer), LeaveHook(watcher, layer)
         pre, post = layer.entry.register_forward_pre_hook, layer.entry.register_forward_hook
         self._handles[layer.qualified_name] = (
             layer,

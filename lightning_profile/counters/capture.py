@@ -82,7 +82,7 @@ class CallCapture:
         }
         self._unavailable: dict[str, Unavailable] = {}
         self._open: list[tuple[Layer, _OpenCall | None]] = []
-        self._hooks = LayerHooks(self)
+        self._hooks = LayerHooks()
         self._handles: list[RemovableHandle] = []  # on autograd's nodes
 
     def attach(self) -> None:
@@ -102,7 +102,7 @@ class CallCapture:
         else:
             # After the user's, which may change the arguments; before theirs, which may change the
             # output.
-            self._hooks.add(layer, leaves_first=True)
+            self._hooks.add(self, layer, leaves_first=True)
 
     def detach(self) -> tuple[CapturedLayer, ...]:
         """Remove the hooks, and write what was kept; safe to call at any time and again."""

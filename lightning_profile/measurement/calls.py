@@ -68,12 +68,12 @@ class CallRecorder:
         self._calls_in_step: Counter[tuple[str, int, Phase]] = Counter()
         self._arguments: dict[str, Arguments] = {}
         self._looked_at: set[str] = set()  # layers whose saved tensors were
-        self._hooks = LayerHooks(self)
+        self._hooks = LayerHooks()
 
     def attach(self) -> None:
         """Add the hooks."""
         for layer in self._layers:
-            self._hooks.add(layer)
+            self._hooks.add(self, layer)
 
     def detach(self) -> None:
         """Remove the hooks; safe to call at any time and more than once."""

@@ -52,7 +52,7 @@ class LayerRanges:
         self._layers = layers
         self.fault: Exception | None = None
         self._open: list[_OpenCall] = []
-        self._hooks = LayerHooks(self)
+        self._hooks = LayerHooks()
 
     def attach(self) -> None:
         """Add the hooks: before all others of a forward, and after them.
@@ -61,7 +61,7 @@ class LayerRanges:
         last one they are gone.
         """
         for layer in self._layers:
-            self._hooks.add(layer, enters_first=True)
+            self._hooks.add(self, layer, enters_first=True)
 
     def detach(self) -> None:
         """Remove the hooks; safe to call at any time and more than once."""
