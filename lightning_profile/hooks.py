@@ -163,8 +163,10 @@ class LayerHooks:
             if layer.fused_in is fused:
                 for handle in handles:
                     handle.remove()
-                del self._handles[name]
-        self._fast_paths.pop(id(fused)).remove()
+                self._handles.pop(name, None)
+        look_out = self._fast_paths.pop(id(fused), None)  # another thread may have been first
+        if look_out is not None:
+            look_out.remove()
 
     def _look_out_for_fast_path(self, fused: nn.TransformerEncoderLayer) -> None:
         if id(fused) in self._fast_paths:
