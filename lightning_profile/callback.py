@@ -230,7 +230,7 @@ class LayerProfiler(Callback):
         self._guard(self._close_windows)
         if isinstance(exception, KeyboardInterrupt):
             self._guard(self._print_summary)
-        self._guard(self._close_report)
+        self._end_run()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave nothing behind, and print the table of the last window."""
@@ -238,11 +238,7 @@ class LayerProfiler(Callback):
         if self._run is not None:
             self._run.warn_of_missed(self._stages, self.schedule, after_training=stage == "fit")
         self._guard(self._print_summary)
-        self._guard(self._close_report)
-        capture, self._train.capture = self._train.capture, None
-        if capture is not None:
-            self._guard(capture.close)
-        self._run = None  # the model is not kept alive
+        self._end_run()
 
     def _begin_stages(self, trainer: Trainer, pl_module: LightningModule) -> None:
         max_share = self.schedule.max_share
@@ -302,9 +298,13 @@ class LayerProfiler(Callback):
         if self._run is not None:
             self._run.print_summary()
 
-    def _close_report(self) -> None:
-        if self._run is not None:
-            self._run.close()
+    def _end_run(self) -> None:
+        run, self._run = self._run, None  # the model is not kept alive
+        if run is not None:
+            self._guard(run.close)
+        capture, self._train.capture = self._train.capture, None
+        if capture is not None:
+            self._guard(capture.close)
 
     def _close_windows(self) -> None:
         for recorder in self._stages.values():

@@ -23,12 +23,14 @@ class FastPathHook(InNoCopy):
     fused: nn.TransformerEncoderLayer
     let_go: Callable[[nn.TransformerEncoderLayer], None]
 
-    def __call__(self, module: nn.Module, args: Any) -> None:
+    def __call__(self, module: nn.TransformerEncoderLayer, args: Any) -> None:
         """A forward begins."""
-        if torch.compiler.is_compiling() or module is not self.fused:
+        # A shallow copy of it has its hooks and its layers.
+        is_it = module._forward_pre_hooks is self.fused._forward_pre_hooks
+        if torch.compiler.is_compiling() or not is_it:
             return
         try:
-            is_fast = may_take_fast_path(self.fused)
+            is_fast = may_take_fast_path(module)
         except Exception:  # rather no row than other bits
             is_fast = True
         if is_fast:

@@ -8,8 +8,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from lightning_profile.faults import describe_fault
 from lightning_profile.records import Layer, WindowResult
 from lightning_profile.report.console import format_tables
@@ -19,6 +17,7 @@ from lightning_profile.report.pictures import Pictures
 from lightning_profile.report.run_folder import RunFolder
 from lightning_profile.report.scalars import scalars
 from lightning_profile.report.tensorboard import TensorBoardReport
+from lightning_profile.report.terminal import Terminal
 from lightning_profile.report.trace_file import Trace, TraceFiles, file_name
 from lightning_profile.schedule import Schedule
 
@@ -56,7 +55,7 @@ class RunReport:
         self._layers = layers
         self._schedule = schedule
         self._is_resumed = is_resumed
-        self._console = Console(markup=False, emoji=False)  # in a name they would mean nothing
+        self._terminal = Terminal()
         self._files: dict[str, _Write] = {}
         self._places: dict[str, _Write] = {}
         self._complained: set[str] = set()
@@ -147,7 +146,7 @@ class RunReport:
         if result is None:
             return
         for table in format_tables(result):
-            self._console.print(table)
+            self._terminal.print(table)
         self._say_where_files_are()
         if self._tensorboard_folder is not None:
             self._say(f"See every epoch: tensorboard --logdir {self._tensorboard_folder}")
@@ -175,7 +174,7 @@ class RunReport:
 
     def _say(self, text: str) -> None:
         """Print one line as it is, however long."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._terminal.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _is_tensorboard(writer: object) -> bool:

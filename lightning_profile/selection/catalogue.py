@@ -96,14 +96,12 @@ def _walk(
         return
     # Compiled in place: its own call is part of the graph too.
     in_compiled_graph |= getattr(module, "_compiled_call_impl", None) is not None
-    # With a forward of its own it is another layer.
-    if (
-        isinstance(module, nn.TransformerEncoderLayer)
-        and type(module).forward is nn.TransformerEncoderLayer.forward
-    ):
-        fused_in = fused_in or module
+    # With a forward of its own, too: that may end in torch's.
+    if fused_in is None and isinstance(module, nn.TransformerEncoderLayer):
+        fused_in = module
     children = _layers_in(module)
-    yield _Found(name, module, entry or module, bool(children), in_compiled_graph, fused_in)
+    entered = module if entry is None else entry  # a compiled one may have no truth value
+    yield _Found(name, module, entered, bool(children), in_compiled_graph, fused_in)
     for key, child in children.items():
         yield from _walk(
             child,

@@ -233,3 +233,19 @@ class At(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.current_epoch == self.epoch:
             self.action()
+
+
+def test_the_model_is_not_kept_alive_after_an_exception(tmp_path: Path) -> None:
+    profiler = LayerProfiler("conv2", Schedule(wait=1))
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, profiler, RaisesLate())
+    assert profiler._run is None
+    assert profiler.folder is not None
+    assert read_csv(tmp_path)
+
+
+class RaisesLate(Callback):
+    """After the window."""
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        raise ZeroDivisionError("of all things")

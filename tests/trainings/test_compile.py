@@ -62,6 +62,23 @@ def part_in_place() -> LightningModule:
     return model
 
 
+class Body(nn.Module):
+    """It has no length, and to ask torch's wrapper of it for one is an error."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+def wrapped_module() -> LightningModule:
+    model = Parted()
+    model.body = torch.compile(Body(model.body), backend=BACKEND)  # type: ignore[assignment]
+    return model
+
+
 def whole_model() -> Any:
     return torch.compile(SmallCnn(), backend=BACKEND)
 
@@ -75,6 +92,7 @@ def rows_of(folder: Path, layers: Any, model: Callable[[], Any], **options: Any)
     ("model", "conv2", "seen"),
     [
         (wrapped_part, "body.2", ("norm", "fc")),
+        (wrapped_module, "body.layers.2", ("norm", "fc")),
         (part_in_place, "body.2", ("norm", "fc")),
         (whole_model, "conv2", ()),
     ],

@@ -29,7 +29,10 @@ from tests.trainings.watchful import (
     FrozenEncoder,
     LazyData,
     Packing,
+    ShallowEncoder,
+    SubclassedEncoder,
     SwitchingEncoder,
+    Teaching,
 )
 from tests.trainings.witness import Witness, differences
 
@@ -182,6 +185,9 @@ ON_CPU_ONLY = {
     "validated encoder": Case(model=Encoder, stages=["train", "validate"]),
     "frozen encoder": Case(model=FrozenEncoder),
     "switching encoder": Case(model=SwitchingEncoder),
+    "subclassed encoder": Case(model=SubclassedEncoder, stages=["train", "validate"]),
+    "shallow copies": Case(model=ShallowEncoder, stages=["train", "validate"]),
+    "teaching": Case(model=Teaching, layers=None),
 }
 ON_GPU_ONLY = {"16-mixed": Case(options={"precision": "16-mixed"})}
 

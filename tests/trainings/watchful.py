@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -63,6 +64,52 @@ class SwitchingEncoder(Encoder):
             self.seen += self(batch[0]).double().sum().float()
         self.encoder.train()
         return super().training_step(batch, batch_idx)
+
+
+class SubclassedEncoder(Encoder):
+    """Its layers are of a class whose forward ends in torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = _Layer(12, 2, 32, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+class _Layer(nn.TransformerEncoderLayer):
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return super().forward(*args, **kwargs)
+
+
+class ShallowEncoder(Encoder):
+    """It calls shallow copies of its layers, as replicas on several devices are."""
+
+    def encoded(self, images: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(12, device=images.device)
+        encoded = images.squeeze(1)
+        for layer in self.encoder.layers:
+            encoded = copy.copy(layer)(encoded, src_mask=mask)
+        return encoded
+
+
+class Teaching(Encoder):
+    """Copies itself in a window, and learns from the copy."""
+
+    teacher: list[nn.Module]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = []  # in no list of torch's
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if batch_idx == 2:
+            self.teacher = [copy.deepcopy(nn.ModuleList([self.encoder, self.head])).eval()]
+        loss = super().training_step(batch, batch_idx)
+        if self.teacher:
+            encoder, head = self.teacher[0].children()
+            with torch.no_grad():
+                taught = head(encoder(batch[0].squeeze(1)).mean(1))
+            loss = loss + F.mse_loss(self(batch[0]), taught)
+        return loss
 
 
 class Dispatching(Model):
