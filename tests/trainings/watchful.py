@@ -24,7 +24,7 @@ class Encoder(Model):
         layer = nn.TransformerEncoderLayer(12, 2, 32, dropout=0.0, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, 2)
         self.head = nn.Linear(12, 10)
-        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.float64))  # each bit of it
 
     def encoded(self, images: Tensor) -> Tensor:
         mask = nn.Transformer.generate_square_subsequent_mask(12, device=images.device)
@@ -34,7 +34,7 @@ class Encoder(Model):
         return self.head(self.encoded(images).mean(1))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.seen += self(batch[0]).double().sum().float()
+        self.seen += self(batch[0]).double().sum()
 
     def val_dataloader(self) -> Any:
         return small_data(32, 4, shuffle=False)
@@ -61,7 +61,7 @@ class SwitchingEncoder(Encoder):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.encoder.eval()
         with torch.no_grad():
-            self.seen += self(batch[0]).double().sum().float()
+            self.seen += self(batch[0]).double().sum()
         self.encoder.train()
         return super().training_step(batch, batch_idx)
 
@@ -106,8 +106,9 @@ class Teaching(Encoder):
         loss = super().training_step(batch, batch_idx)
         if self.teacher:
             encoder, head = self.teacher[0].children()
+            mask = nn.Transformer.generate_square_subsequent_mask(12, device=self.device)
             with torch.no_grad():
-                taught = head(encoder(batch[0].squeeze(1)).mean(1))
+                taught = head(encoder(batch[0].squeeze(1), mask=mask).mean(1))
             loss = loss + F.mse_loss(self(batch[0]), taught)
         return loss
 
