@@ -107,24 +107,6 @@ def test_a_validation_inside_of_the_window_ends_it(tmp_path: Path) -> None:
     assert {row["steps"] for row in read_csv(tmp_path)} == {"2"}
 
 
-def test_a_copy_made_inside_of_the_window_has_no_hooks_of_ours(tmp_path: Path) -> None:
-    copies: list[Any] = []
-
-    class Copying(SmallCnn):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            if batch_idx == 2:  # as a moving average or a target network does
-                copies.append(copy.deepcopy(self.conv2))
-                copies.append(pickle.loads(pickle.dumps(self.conv2)))  # noqa: S301
-            return super().training_step(batch, batch_idx)
-
-    train(tmp_path, profiler(), model=Copying)
-    assert len(copies) == 2
-    for conv in copies:
-        hooks = [*conv._forward_hooks.values(), *conv._forward_pre_hooks.values()]
-        assert [hook.__name__ for hook in hooks] == ["_no_hook", "_no_hook"]
-        conv(torch.ones(1, 4, 3, 3))
-
-
 def test_the_callback_keeps_nothing_of_a_finished_training(tmp_path: Path) -> None:
     callback = profiler()
     train(tmp_path, callback)
