@@ -299,12 +299,12 @@ class LayerProfiler(Callback):
             self._run.print_summary()
 
     def _end_run(self) -> None:
-        run, self._run = self._run, None  # the model is not kept alive
-        if run is not None:
-            self._guard(run.close)
+        if self._run is not None:
+            self._guard(self._run.close)
         capture, self._train.capture = self._train.capture, None
         if capture is not None:
             self._guard(capture.close)
+        self._run = None  # last: an interrupt comes here again. The model is not kept alive
 
     def _close_windows(self) -> None:
         for recorder in self._stages.values():

@@ -61,7 +61,7 @@ class StageRecorder:
     Attributes:
         wake_at: The batch from which on there is something to do: the one comparison that a
             step outside of the window costs.
-        has_tried: Whether the time for a window ever came.
+        has_tried: Whether the time for a window ever came in this training.
         budget: The time that windows take.
         capture: What captures the step before each window; ``None`` if nothing does.
     """
@@ -104,7 +104,7 @@ class StageRecorder:
         is_limited = self._schedule.max_share is not None
         self._detaches_cupti = detaches_cupti(device)
         self._thinning = OF_PROCESS if is_limited and self._detaches_cupti else None
-        self._has_had_window = False
+        self.has_tried = self._has_had_window = False
         self._said -= {_OVERDRAWN, _RARER}
 
     def plan(self, epoch_steps: float, *, first: int = 0) -> None:

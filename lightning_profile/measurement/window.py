@@ -141,7 +141,10 @@ class Window:
             self._calls.fault = None  # closing must not raise for what is given up anyway
             self.end_step()
         finally:
-            self._stop_profiler()
+            try:
+                self._stop_profiler()
+            finally:
+                self._give_up_session()
 
     def _stop_profiler(self) -> None:
         if self._profile not in open_windows:
@@ -166,6 +169,12 @@ class Window:
             if is_profiler_running():
                 session.kineto_results = torch._C._autograd._disable_profiler()
             autograd_profiler._run_on_profiler_stop()  # type: ignore[no-untyped-call]
+
+    def _give_up_session(self) -> None:
+        """One that never began, after an interrupt, is not to look like another profiler's."""
+        session: Any = self._profile.profiler
+        if session is not None and session.kineto_results is None:
+            session.entered = False
 
     def _taken_by(self) -> str | None:
         """The profiler that took the session; it may be gone by now."""

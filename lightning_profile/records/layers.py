@@ -40,8 +40,9 @@ class Layer:
         needs_own_work: Whether it is reported only if operators of its own ran, which none of
             the reported layers inside of it ran.
         in_compiled_graph: Whether it runs inside of a graph of ``torch.compile``.
-        fused_in: The ``nn.TransformerEncoderLayer`` that it is, or is in, if any. In evaluation
-            torch may compute that at once, unless a module in it has a forward hook.
+        fused_in: The ``nn.TransformerEncoderLayer``, or one of a subclass, that it is or is in, if
+            any. In evaluation torch may compute that at once, unless a module in it has a forward
+            hook.
     """
 
     qualified_name: str

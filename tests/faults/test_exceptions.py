@@ -10,6 +10,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.profiler.profiler import _KinetoProfile
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_profile import LayerProfiler, Schedule
@@ -221,6 +222,26 @@ def test_an_interrupt_inside_of_our_own_work_is_the_users_too(
             max_epochs=2,
         )
     assert {row["epoch"] for row in read_csv(tmp_path / "run")} == {"0"}
+    assert_nothing_left(model, tmp_path)
+
+
+def test_an_interrupt_as_a_window_opens_is_no_other_profiler_to_later_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = _KinetoProfile.prepare_trace
+
+    def interrupt(own: _KinetoProfile) -> None:
+        monkeypatch.undo()  # one signal
+        prepare(own)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_KinetoProfile, "prepare_trace", interrupt)
+    model = SmallCnn()
+    with pytest.raises(SystemExit) as kept:  # with all that the interrupt has seen, as in notebooks
+        train(tmp_path / "interrupted", profiler(), model=lambda: model)
+    train(tmp_path / "next", profiler(), model=lambda: model)
+    assert kept
+    assert {row["epoch"] for row in read_csv(tmp_path / "next")} == {"0"}
     assert_nothing_left(model, tmp_path)
 
 

@@ -189,11 +189,14 @@ def test_max_steps_counts_the_steps_of_every_optimizer(tmp_path: Path) -> None:
     assert rows["conv2", "forward"]["steps"] == "3"
 
 
-def test_a_training_that_ends_before_its_window_says_so(tmp_path: Path) -> None:
-    class Stopping(Model):
-        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-            return -1 if batch_idx == 1 else None  # the rest of the epoch is skipped
+class Stopping(Model):
+    """It skips the rest of each epoch."""
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if batch_idx == 1 else None
+
+
+def test_a_training_that_ends_before_its_window_says_so(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="ended before a window opened .wait 2"):
         train(
             tmp_path,
@@ -201,6 +204,15 @@ def test_a_training_that_ends_before_its_window_says_so(tmp_path: Path) -> None:
             model=Stopping,
         )
     assert not list(tmp_path.rglob("layer_profile.csv"))
+
+
+def test_a_second_training_that_ends_before_its_window_says_so_too(tmp_path: Path) -> None:
+    profiler = LayerProfiler("conv2", Schedule(wait=2))
+    train(tmp_path / "first", profiler, model=Model)
+    with pytest.warns(UserWarning, match="ended before a window opened .wait 2"):
+        train(tmp_path / "second", profiler, model=Stopping)
+    assert len(read_csv(tmp_path / "first")) == 2
+    assert not list((tmp_path / "second").rglob("layer_profile.csv"))
 
 
 def test_fit_called_twice_goes_on_counting(tmp_path: Path) -> None:
