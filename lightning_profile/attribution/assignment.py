@@ -2,9 +2,10 @@
 
 An operator belongs to the nearest of its ancestors (itself first) that is known: the range that
 marks a call of a layer, which makes it forward or recompute, or an autograd node whose sequence
-number stems from such a call, which makes it backward. Sums of gradients that autograd's engine
-makes between its nodes have a rule of their own (gradient_sums). What an optimizer's step runs
-beside them is the optimizer's. All else is the rest, so that the rows of a step add up to the step.
+number stems from such a call, or from the backward of one, which makes it backward. Sums of
+gradients that autograd's engine makes between its nodes have a rule of their own (gradient_sums).
+What an optimizer's step runs beside them is the optimizer's. All else is the rest, so that the rows
+of a step add up to the step.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_profile.attribution.gradient_sums import calls_of_gradient_sums, is_gradient_sum
+from lightning_profile.attribution.node_makers import find_node_makers
 from lightning_profile.attribution.optimizer import find_optimizer_steps
 from lightning_profile.attribution.spans import Row, Span
 from lightning_profile.records import BackwardGraph, Call, Op, Phase
@@ -49,8 +51,8 @@ def assign_spans(
     spans = _Spans(calls)
     rest = {step: spans.add(Row(step)) for step in dict.fromkeys([op.step for op in ops])}
     optimizers = _optimizers(ops, rest)
-    creators = _forward_calls(ops, calls)
-    gradient_sums = calls_of_gradient_sums(ops, calls, graphs, creators)
+    nodes = find_node_makers(ops, calls)
+    gradient_sums = calls_of_gradient_sums(ops, calls, graphs, nodes.calls)
     nodes_run: set[tuple[int, int | None, int]] = set()
     assigned: list[Span] = []
     for position, op in enumerate(ops):
@@ -59,10 +61,13 @@ def assign_spans(
         if op.call is not None:
             span = spans.of_call(op.call, op.step)
         elif op.forward_thread is not None:  # the engine's call of a node, or the node
-            creator = creators.get((op.forward_thread, op.sequence_number))
-            span = spans.of(creator, Phase.BACKWARD, op.step)
+            node = (op.forward_thread, op.sequence_number)
+            span = spans.of(nodes.calls.get(node), Phase.BACKWARD, op.step)
             if span is not None and op.is_autograd_node:
-                _note_run(span, (op.forward_thread, op.sequence_number, op.step), nodes_run)
+                run = (*node, op.step)
+                if run in nodes_run or node in nodes.made_by_backward:
+                    _mark_repeated(span)
+                nodes_run.add(run)
         elif is_gradient_sum(op, ops):
             span = spans.of(gradient_sums.get(position), Phase.BACKWARD, op.step) or rest[op.step]
         if span is None and parent is not None:
@@ -85,21 +90,16 @@ def layers_of_nodes(
         calls: The window's list of calls that the operators' ``call`` fields point into.
     """
     layers = {}
-    for node, position in _forward_calls(ops, calls).items():
+    for node, position in find_node_makers(ops, calls).calls.items():
         call = None if position is None else calls[position]
         if call is not None:
             layers[node] = call.layer
     return layers
 
 
-def _note_run(
-    span: Span, node: tuple[int, int | None, int], nodes_run: set[tuple[int, int | None, int]]
-) -> None:
-    """A node of ``span`` runs; if it did before in this step, the rows say so."""
-    if node in nodes_run:
-        for each in span.around:
-            each.row.is_repeated = True
-    nodes_run.add(node)
+def _mark_repeated(span: Span) -> None:
+    for each in span.around:
+        each.row.is_repeated = True
 
 
 def _optimizers(ops: Sequence[Op], rest: Mapping[int, Span]) -> dict[int, tuple[Span, int]]:
@@ -161,23 +161,3 @@ class _Spans:
             return call.parent
         forward = self._forwards.get((call.layer, call.step, call.index))
         return None if forward is None else forward.parent
-
-
-def _forward_calls(
-    ops: Sequence[Op], calls: Sequence[Call | None]
-) -> dict[tuple[int | None, int | None], int | None]:
-    """The call that created the autograd node of each (thread, sequence number), if any.
-
-    Operators that create no node (a frozen layer's) show the number of the next node to come, so
-    the last operator with a number is the one that created it.
-    """
-    creators: dict[tuple[int | None, int | None], int | None] = {}
-    inside: list[int | None] = []  # per operator, the innermost call that it is part of
-    for op in ops:
-        position = None if op.parent is None else inside[op.parent]
-        if op.call is not None and calls[op.call] is not None:
-            position = op.call
-        inside.append(position)
-        if op.sequence_number is not None and op.forward_thread is None:
-            creators[op.thread, op.sequence_number] = position
-    return creators

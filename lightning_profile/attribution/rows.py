@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from lightning_profile.attribution.assignment import Assignment, assign_spans
 from lightning_profile.attribution.interrupted import never_executed
 from lightning_profile.attribution.kernels import KernelSums
+from lightning_profile.attribution.leaf_gradients import mark_missing_gradients
 from lightning_profile.attribution.memory import blocks_of, follow_blocks
 from lightning_profile.attribution.spans import Row, Span, with_inside
 from lightning_profile.attribution.tallies import Tally, merge, tally
@@ -43,6 +44,7 @@ def attribute(
     if reported is None:
         reported = {call.layer for call in calls if call is not None}
     assignment = assign_spans(ops, calls, graphs)
+    mark_missing_gradients(ops, assignment.of_ops, calls)
     follow_blocks(ops, assignment, memory_device)
     inside: defaultdict[Row, list[Span]] = defaultdict(list)
     own: defaultdict[Row, list[Span]] = defaultdict(list)
@@ -120,6 +122,7 @@ class _Sums:
             direct_operators=tuple(direct.counts),
             direct_products=tuple(direct.products),
             is_repeated=row.is_repeated,
+            lacks_gradients=row.lacks_gradients,
             hides_optimizer=row.hides_optimizer,
             casts=tuple(total.casts.items()),
             uncounted=tuple(total.uncounted),

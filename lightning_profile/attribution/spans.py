@@ -21,7 +21,8 @@ class Row:
         layer: The layer's qualified name.
         phase: Forward, recompute or backward.
         is_optimizer: Whether it is the optimizer's.
-        is_repeated: Whether an autograd node of it ran more than once.
+        is_repeated: Whether an autograd node of it ran more than once, or was differentiated.
+        lacks_gradients: Whether a pass of the backward computed gradients for less than all.
         hides_optimizer: Whether an optimizer's work is in it, as it could not be told apart.
         allocated_bytes: Blocks of its executions that outlived them.
         workspace_bytes: Blocks that were freed before.
@@ -36,6 +37,7 @@ class Row:
     phase: Phase | None = None
     is_optimizer: bool = False
     is_repeated: bool = False
+    lacks_gradients: bool = False
     hides_optimizer: bool = False
     allocated_bytes: int = 0
     workspace_bytes: int = 0

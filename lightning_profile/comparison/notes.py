@@ -16,7 +16,12 @@ OTHER_SHAPES = "its {} recorded steps differ in shapes: shown are {}"
 NO_BACKWARD = "has no backward: no gradient is needed"
 NOT_RECORDED = "no operator of its {} was recorded"
 OWN_PRODUCTS = "theory unknown: it runs products of its own ({})"
-REPEATED = "theory unknown: its backward ran more than once in a step"
+REPEATED = "theory unknown: its backward ran more than once in a step, or was differentiated itself"
+PARTIAL = (
+    "theory unknown: its backward ran in part, as gradients were asked for by name (such as by "
+    "torch.autograd.grad)"
+)
+KEPT = "theory unknown: checkpointing had kept some of its results, and only the rest ran again"
 NO_COUNT = "counted FLOPs unknown: no formula for {}"
 CASTS = "includes casts: {}"
 EXCEEDED = (

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lightning_profile.comparison.notes import GRAPH_INSIDE, OWN_PRODUCTS, has_compiled_graph
+from lightning_profile.comparison.notes import (
+    GRAPH_INSIDE,
+    KEPT,
+    OWN_PRODUCTS,
+    PARTIAL,
+    REPEATED,
+    has_compiled_graph,
+)
 from lightning_profile.comparison.summary import sum_costs
 from lightning_profile.records import Cost, CostedCall, Layer, Measurement, Phase
 
@@ -43,6 +50,21 @@ class PhaseTheory:
         calls: Sequence[CostedCall],
     ) -> tuple[Cost | None, str]:
         """Theory of one step: the sum over its calls and the products of the phase."""
+        cost, reason = self._of_calls(layer, phase, measured, calls)
+        if measured is not None and measured.is_repeated:
+            return None, REPEATED
+        if measured is not None and cost is not None and _ran_in_part(phase, cost, measured):
+            return None, KEPT if phase is Phase.RECOMPUTE else PARTIAL
+        return cost, reason
+
+    def _of_calls(
+        self,
+        layer: Layer,
+        phase: Phase,
+        measured: Measurement | None,
+        calls: Sequence[CostedCall],
+    ) -> tuple[Cost | None, str]:
+        """The same, had all of it run."""
         has_formula = bool(calls) and None not in [call.costs for call in calls]
         containers: list[Measurement] = []  # without a formula: their own operators have no theory
         if measured is not None and layer.is_container and not has_formula:
@@ -107,6 +129,18 @@ class PhaseTheory:
                 return True
             parent = above.call.parent
         return False
+
+
+def _ran_in_part(phase: Phase, cost: Cost, measured: Measurement) -> bool:
+    """Whether not all that theory has was to be computed."""
+    counted_flop = measured.counted_flop
+    falls_short = counted_flop is not None and counted_flop < cost.flop
+    if phase is Phase.RECOMPUTE:
+        return falls_short
+    # A gradient may also be missing because the parameter is another layer's, too, or not used:
+    # where all products were counted, all gradients were computed.
+    is_known = counted_flop is not None and cost.flop > 0
+    return measured.lacks_gradients and (falls_short or not is_known)
 
 
 def _without_allocated(cost: Cost) -> Cost:

@@ -11,7 +11,6 @@ from lightning_profile.comparison.notes import (
     IN_GRAPH,
     NO_SHAPES,
     OTHER_SHAPES,
-    REPEATED,
     SOME_STEPS,
     cast_note,
     count_note,
@@ -127,8 +126,6 @@ class _Window:
         else:
             calls = [call for p in measured.calls if (call := self._calls[p]) is not None]
         cost, reason = self._theory.of_phase(layer, phase, measured, calls)
-        if measured is not None and measured.is_repeated:
-            cost, reason = None, REPEATED
         if layer.in_compiled_graph:
             notes.append(IN_GRAPH)
             if self._graph_fault:

@@ -93,9 +93,8 @@ def _has_sizes(tensor: torch.Tensor) -> bool:
 
 
 def _fact(name: str, tensor: torch.Tensor, is_grad_enabled: bool) -> TensorFact:
-    return _tensor_fact(
-        name, tuple(tensor.shape), tensor.dtype, is_grad_enabled and tensor.requires_grad
-    )
+    requires_grad = is_grad_enabled and tensor.requires_grad
+    return _tensor_fact(name, tuple(tensor.shape), tensor.dtype, requires_grad, tensor.is_leaf)
 
 
 # The facts of one window are mostly those of the window before. What is the same object is
@@ -104,9 +103,11 @@ def _fact(name: str, tensor: torch.Tensor, is_grad_enabled: bool) -> TensorFact:
 
 @functools.lru_cache(maxsize=4096)
 def _tensor_fact(
-    name: str, shape: tuple[int, ...], dtype: torch.dtype, requires_grad: bool
+    name: str, shape: tuple[int, ...], dtype: torch.dtype, requires_grad: bool, is_leaf: bool
 ) -> TensorFact:
-    return TensorFact(name=name, shape=shape, dtype=dtype, requires_grad=requires_grad)
+    return TensorFact(
+        name=name, shape=shape, dtype=dtype, requires_grad=requires_grad, is_leaf=is_leaf
+    )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -114,5 +115,5 @@ def _parameter_fact(
     name: str, shape: tuple[int, ...], dtype: torch.dtype, requires_grad: bool, role: str
 ) -> ParameterFact:
     return ParameterFact(
-        name=name, shape=shape, dtype=dtype, requires_grad=requires_grad, role=role
+        name=name, shape=shape, dtype=dtype, requires_grad=requires_grad, is_leaf=True, role=role
     )

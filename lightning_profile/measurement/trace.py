@@ -31,6 +31,7 @@ from lightning_profile.measurement.marks import (
     marked_steps,
 )
 from lightning_profile.measurement.operator_names import name_says
+from lightning_profile.measurement.redispatch import runs_as_another
 from lightning_profile.records import Allocation, Op
 
 # Events are told apart by the class of their fields, and scopes by their numbers: to compare the
@@ -127,8 +128,12 @@ class _Reader:
             operator = flat if not says.takes_lists else WithLists(flat, fields.inputs)
             flop, elementwise_flop = counted_flop(name, operator)
             is_counted = flop is not None or elementwise_flop is not None
-            if not is_counted:
-                is_unknown = says.lacks_formula if operators else says.lacks_formula_as_leaf
+            is_unknown = not is_counted and (
+                says.lacks_formula if operators else says.lacks_formula_as_leaf
+            )
+            has_count = is_counted or is_unknown
+            if has_count and runs_as_another(name, [child.name for child, _ in operators]):
+                flop, elementwise_flop, is_counted, is_unknown = None, None, False, False
         sequence_number = fields.sequence_number
         is_numbered = sequence_number >= 0
         device_work = self._device_work

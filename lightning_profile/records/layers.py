@@ -66,12 +66,14 @@ class TensorFact:
         shape: Its sizes, such as ``(128, 32, 26, 26)``.
         dtype: Its element type.
         requires_grad: Whether the backward pass reaches it.
+        is_leaf: Whether it is no result of an operation that autograd recorded.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: dtype
     requires_grad: bool
+    is_leaf: bool = False
 
     @property
     def elements(self) -> int:

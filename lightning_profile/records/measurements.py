@@ -196,7 +196,9 @@ class Measurement(Work):
         operator_sums: Every kind of operator that ran; ``None`` if that is not known.
         direct_operators: Names of those that no watched layer inside of this one ran.
         direct_products: Those of them that do products.
-        is_repeated: Whether a part of the backward ran more than once.
+        is_repeated: Whether a part of the backward ran more than once, or was differentiated.
+        lacks_gradients: Whether a pass of the backward handed over fewer gradients than the
+            layer's parameters and leaf inputs need, as ``torch.autograd.grad`` does.
         hides_optimizer: Whether what an optimizer did is in it, as it could not be told apart.
         casts: Casts of floating-point types by kind, and how many of each ran.
         uncounted: Names of operators that do products and have no formula.
@@ -220,6 +222,7 @@ class Measurement(Work):
     direct_operators: tuple[str, ...] = ()
     direct_products: tuple[str, ...] = ()
     is_repeated: bool = False
+    lacks_gradients: bool = False
     is_optimizer: bool = False
     hides_optimizer: bool = False
     casts: tuple[tuple[str, int], ...] = ()

@@ -16,6 +16,10 @@ from lightning_profile.theory.expression import Expression, symbol, total
 UNSUPPORTED = "no theory for {}"
 OTHER_FORWARD = "no theory for {}, whose forward is not {}'s"
 UNFIT = "no theory for such a call of {}"
+HIDDEN_SIZES = (
+    "no theory for this call of {}: its tensors don't show their sizes, as nested ones and those "
+    "inside of torch.func.vmap"
+)
 ENDED_EARLY = "the recomputation of {} ended early, with all that the backward needs"
 FAULTY = "the formula for {} failed: {}"
 
@@ -68,13 +72,15 @@ def _costs(layer: Layer, call: Call) -> tuple[PhaseCosts | None, str]:
         return None, formula
     if not call.is_complete:
         return None, ENDED_EARLY.format(layer.type_name)
+    unfit = UNFIT if call.inputs and call.outputs else HIDDEN_SIZES
     try:
         costs = formula(layer.module, call)
     except Exception as fault:
-        return None, FAULTY.format(layer.type_name, describe_fault(fault))
+        text = FAULTY if unfit is UNFIT else unfit
+        return None, text.format(layer.type_name, describe_fault(fault))
     if costs is not None and not isinstance(costs, Mapping):
         return None, FAULTY.format(layer.type_name, f"it gave {costs!r}, not costs by phase")
-    return costs, "" if costs is not None else UNFIT.format(layer.type_name)
+    return costs, "" if costs is not None else unfit.format(layer.type_name)
 
 
 def footprint(layer: Layer, call: Call) -> tuple[Equation, ...]:

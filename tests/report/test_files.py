@@ -96,7 +96,13 @@ def test_the_json_has_a_line_per_window_and_goes_on_where_it_was(
     (step,) = first_window["steps"]
     assert (step["batch_size"], step["phase"], step["cpu_time_ns"]) == (128, "forward", 2_000_000)
     assert first_window["calls"][0]["outputs"] == [
-        {"name": "", "shape": [128, 3, 6, 6], "dtype": "float32", "requires_grad": True}
+        {
+            "name": "",
+            "shape": [128, 3, 6, 6],
+            "dtype": "float32",
+            "requires_grad": True,
+            "is_leaf": False,
+        }
     ]
     assert first_window["derivations"][0]["costs"]["forward"]["derivation"][0]["value"] == 1000
     assert "derivations" not in second  # they are the same
